@@ -1,0 +1,45 @@
+.PHONY: help setup packages demo test check lint bench serve clean
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.locked
+export INTAGLIO_HOME ?= intaglio-home
+
+help: ## Show what can be made
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP) ## Install everything into .venv
+	@echo "Installed. Next: make demo"
+
+$(STAMP): requirements.lock pyproject.toml
+	@scripts/packages python
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## Sign a real contract for the long term, through a service made for it (PDF=my.pdf takes yours)
+	@scripts/demo $(PDF)
+
+check: $(STAMP) lint ## Everything that CI does: style, types, floors, tests
+	@scripts/packages test
+	$(BIN)/pytest
+
+test: check ## Run all checks and tests
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP) ## Measure; prints a table and writes bench.json
+	$(BIN)/python bench/run.py
+
+serve: $(STAMP) ## Serve from $INTAGLIO_HOME (made first if missing)
+	@test -e $(INTAGLIO_HOME)/intaglio.toml || $(BIN)/intaglio init
+	$(BIN)/intaglio serve
+
+clean: ## Remove what was made here
+	rm -rf $(VENV) demo build dist bench.json

@@ -1,0 +1,213 @@
+"""Logging in, and knowing again who calls: tokens bound to account, credential and client certificate.
+
+What was read of an account is remembered, but never believed for longer than a second without asking the
+database whether anything administrative has changed.
+"""
+
+import asyncio
+import hmac
+import logging
+import secrets
+import time
+from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+
+import jwt
+import msgspec
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from sqlalchemy import Connection
+
+from intaglio.accounts import credentials, register
+from intaglio.accounts.policy import Policy, load
+from intaglio.accounts.register import Account
+from intaglio.database.commits import Commits
+from intaglio.database.engine import current_revision
+from intaglio.errors import AccountNotActive, StoreUnavailable, Unauthenticated
+
+_log = logging.getLogger("intaglio.sessions")
+
+_ISSUER = "intaglio"
+_MOST_REMEMBERED = 10_000
+_POLL_SECONDS = 0.2
+_BELIEVED_SECONDS = 1.0
+
+
+class Caller(msgspec.Struct, frozen=True):
+    """Who calls, as of a moment ago: `certificate` is the SHA-256 of the client certificate's DER, hex."""
+
+    account: Account
+    credential_id: str
+    certificate: str
+    policy: Policy
+    expires: datetime
+
+
+class Sessions:
+    """The tokens of one process; every process with the same secret knows the same tokens."""
+
+    def __init__(self, commits: Commits, secret: bytes, lifetime: timedelta) -> None:
+        self._commits = commits
+        self._secret = secret
+        self._lifetime = lifetime
+        self._callers: dict[str, Caller] = {}
+        self._certificates: dict[str, credentials.ClientCertificate] = {}
+        self._revision = -1
+        self._asked = 0.0
+        self._generation = 0
+
+    # Staying current -----------------------------------------------------------------------------
+
+    async def refresh(self) -> bool:
+        """Ask the database whether anything changed; forget everything if so, and say so."""
+        asked = time.monotonic()
+        revision = await self._commits.read(current_revision)
+        self._asked = asked
+        changed = revision != self._revision
+        if changed:
+            self._revision = revision
+            self._generation += 1
+            self._callers.clear()
+            self._certificates.clear()
+        return changed
+
+    async def watch(self, on_change: Callable[[], None]) -> None:
+        """Refresh for ever, calling `on_change` after each change."""
+        while True:
+            try:
+                if await self.refresh():
+                    on_change()
+            except StoreUnavailable as error:
+                _log.warning("cannot ask for changes: %s", error)
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _current(self) -> None:
+        if time.monotonic() - self._asked > _BELIEVED_SECONDS:
+            await self.refresh()
+
+    # Who calls -----------------------------------------------------------------------------------
+
+    async def certificate(self, der: bytes, sha256: str, now: datetime) -> credentials.ClientCertificate:
+        """Return the register's entry of a client certificate; raises `Unauthenticated`.
+
+        The handshake alone is not enough: OpenSSL accepts a certificate without an extended key usage, and a
+        connection outlives a revocation.
+        """
+        await self._current()
+        found = self._certificates.get(sha256)
+        if found is None:
+            generation = self._generation
+            found = await self._commits.read(lambda c: credentials.by_fingerprint(c, sha256))
+            if found is None:
+                raise _no_certificate("it was not issued to an account of this service")
+            _check_purpose(der)
+            if generation == self._generation and len(self._certificates) < _MOST_REMEMBERED:
+                self._certificates[sha256] = found
+        if found.revoked_at is not None:
+            raise _no_certificate("it is revoked")
+        if not found.not_before <= now <= found.not_after:
+            raise _no_certificate("it is not valid now")
+        return found
+
+    async def login(
+        self, api_key: str, api_secret: str, certificate: credentials.ClientCertificate, now: datetime
+    ) -> tuple[str, Caller]:
+        """Return a new token and whose it is; raises `Unauthenticated` or `AccountNotActive`."""
+        await self._current()
+
+        def look(connection: Connection) -> Caller:
+            credential = credentials.authenticate(connection, api_key, api_secret)
+            if not hmac.compare_digest(credential.account_id, certificate.account_id):
+                raise Unauthenticated("The API key or secret is wrong.", {"api_key": "key or secret is wrong"})
+            return self._caller(connection, credential, certificate.sha256, now + self._lifetime)
+
+        caller = await self._commits.read(look)
+        claims = {
+            "iss": _ISSUER,
+            "sub": caller.account.id,
+            "cid": caller.credential_id,
+            "jti": secrets.token_hex(16),
+            "iat": int(now.timestamp()),
+            "exp": int(caller.expires.timestamp()),
+            # RFC 8705 §3.1
+            "cnf": {"x5t#S256": _thumbprint(certificate.sha256)},
+        }
+        return jwt.encode(claims, self._secret, algorithm="HS256"), caller
+
+    async def caller(self, token: str, certificate: credentials.ClientCertificate, now: datetime) -> Caller:
+        """Return whose token this is; raises `Unauthenticated` or `AccountNotActive`."""
+        await self._current()
+        known = self._callers.get(token)
+        if known is None:
+            known = await self._read(token)
+        if now >= known.expires:
+            self._callers.pop(token, None)
+            raise _no_token("it has expired: log in again")
+        if not hmac.compare_digest(known.certificate, certificate.sha256):
+            raise _no_token("it was issued to another client certificate")
+        return known
+
+    async def _read(self, token: str) -> Caller:
+        try:
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=["HS256"],
+                issuer=_ISSUER,
+                # Our own clock decides about exp, in `caller`.
+                options={"require": ["exp", "sub", "cid", "cnf"], "verify_exp": False, "verify_iat": False},
+            )
+            thumbprint = claims["cnf"]["x5t#S256"]
+            credential_id, expires = str(claims["cid"]), datetime.fromtimestamp(int(claims["exp"]), tz=UTC)
+        except (jwt.InvalidTokenError, KeyError, TypeError, ValueError) as error:
+            raise _no_token("it is not a token of this service") from error
+
+        def look(connection: Connection) -> Caller:
+            credential = credentials.find(connection, credential_id)
+            if credential.state != credentials.State.ACTIVE:
+                raise _no_token("its credential is revoked")
+            return self._caller(connection, credential, _fingerprint(thumbprint), expires)
+
+        generation = self._generation
+        found = await self._commits.read(look)
+        if generation == self._generation:
+            if len(self._callers) >= _MOST_REMEMBERED:
+                self._callers.clear()
+            self._callers[token] = found
+        return found
+
+    @staticmethod
+    def _caller(
+        connection: Connection, credential: credentials.Credential, certificate: str, expires: datetime
+    ) -> Caller:
+        account = register.find(connection, credential.account_id)
+        if account.state != register.State.ACTIVE:
+            raise AccountNotActive(f"The account is {account.state}.", {"account": str(account.state)})
+        document, _ = register.policy_document(connection, account.id)
+        return Caller(account, credential.id, certificate, load(document), expires.replace(microsecond=0))
+
+
+def _thumbprint(sha256: str) -> str:
+    return jwt.utils.base64url_encode(bytes.fromhex(sha256)).decode("ascii")
+
+
+def _fingerprint(thumbprint: object) -> str:
+    return jwt.utils.base64url_decode(str(thumbprint)).hex()
+
+
+def _check_purpose(der: bytes) -> None:
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (ValueError, x509.ExtensionNotFound) as error:
+        raise _no_certificate("it has no extended key usage") from error
+    if ExtendedKeyUsageOID.CLIENT_AUTH not in purposes:
+        raise _no_certificate("it is not for client authentication")
+
+
+def _no_certificate(reason: str) -> Unauthenticated:
+    return Unauthenticated("The client certificate is not accepted.", {"client_certificate": reason})
+
+
+def _no_token(reason: str) -> Unauthenticated:
+    return Unauthenticated("The access token is not accepted.", {"authorization": reason})

@@ -1,0 +1,141 @@
+"""What every request passes: an id, the rules of transport, the record of refusals, the access log."""
+
+import logging
+import secrets
+import time
+from typing import Any
+
+from intaglio.api import problems
+from intaglio.errors import IntaglioError
+from intaglio.ledger.entry import Event
+from intaglio.service.composition import Service
+
+_log = logging.getLogger("intaglio.access")
+_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Gate:
+    """ASGI middleware around a door; `json_only` holds clients of the API to JSON and to a stated length."""
+
+    def __init__(self, app: Any, service: Service, *, json_only: bool) -> None:
+        self._app = app
+        self._service = service
+        self._json_only = json_only
+        self._access = service.home.settings.log.access
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Let one request through, or answer it here."""
+        if scope["type"] != "http":
+            return
+        began = time.perf_counter()
+        request_id = secrets.token_hex(8)
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        status = 0
+
+        async def tell(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._json_only and 400 <= status < 500:
+                    # A refusal leaves only once its entry is durable.
+                    await self._record(scope, request_id, status)
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id.encode())]}
+            await send(message)
+
+        try:
+            refusal = self._refusal(scope) if self._json_only else None
+            if refusal is not None:
+                await self._answer(scope, tell, request_id, *refusal)
+            else:
+                await self._app(scope, receive, tell)
+        except IntaglioError as error:
+            _log.warning("refused to answer: %s", error, extra={"request_id": request_id})
+            fault = problems.status_of(error), str(next(iter(problems.fields_of(error)), "service")), "Try again later."
+            await self._answer(scope, send, request_id, *fault)
+            status = fault[0]
+        except Exception:
+            _log.exception("unexpected", extra={"request_id": request_id})
+            if status == 0:
+                await self._answer(scope, send, request_id, 500, "service", "Something went wrong here.")
+                status = 500
+        finally:
+            if self._access:
+                _log.info(
+                    "%s %s",
+                    scope["method"],
+                    scope["path"],
+                    extra={
+                        "request_id": request_id,
+                        "status": status,
+                        "milliseconds": round((time.perf_counter() - began) * 1000, 2),
+                        "account": state.get("account"),
+                    },
+                )
+
+    @staticmethod
+    def _refusal(scope: Any) -> tuple[int, str, str] | None:
+        """Return status, kind and sentence when the transport rules refuse a request."""
+        if scope["method"] not in _BODY_METHODS:
+            return None  # the body of a GET, which some clients send, is ignored
+        length: bytes | None = None
+        chunked = False
+        media_type = b""
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                length = value
+            elif name == b"transfer-encoding":
+                chunked = True
+            elif name == b"content-type":
+                media_type = value
+        if length is None and not chunked:
+            return 411, "content-length", "A Content-Length is required."
+        if (chunked or length != b"0") and not _is_json(media_type):
+            return 415, "content-type", "The body must be application/json;charset=utf-8."
+        return None
+
+    @staticmethod
+    async def _answer(scope: Any, send: Any, request_id: str, status: int, kind: str, description: str) -> None:
+        body = problems.body(status, request_id, description, {kind: description}, scope["path"])
+        headers = [
+            (b"content-type", problems.CONTENT_TYPE.encode()),
+            (b"content-length", str(len(body)).encode()),
+            *((name.lower().encode(), value.encode()) for name, value in problems.headers_of(status).items()),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _record(self, scope: Any, request_id: str, status: int) -> None:
+        state = scope["state"]
+        await self._service.record(
+            Event(
+                at=self._service.engine.clock.now(),
+                kind="request.refused",
+                account_id=state.get("account"),
+                request_id=request_id,
+                details={
+                    "status": status,
+                    "method": scope["method"],
+                    "path": scope["path"][:200],
+                    "errors": state.get("refused", {}),
+                    "peer": (scope.get("client") or ("",))[0],
+                },
+            )
+        )
+
+
+def _is_json(media_type: bytes) -> bool:
+    """Return whether a Content-Type is JSON in UTF-8, in any spelling that clients use."""
+    main, *parameters = media_type.decode("latin-1").lower().split(";")
+    if main.strip() != "application/json":
+        return False
+    for parameter in parameters:
+        name, _, value = parameter.strip().partition("=")
+        if name == "charset" and value.strip('" ') not in {"utf-8", "utf8"}:
+            return False
+    return True
+
+
+def refusal(status: int, kind: str, description: str, request_id: str) -> bytes:
+    """Return the body with which a listener refuses what never became a request."""
+    return problems.body(status, request_id, description, {kind: description}, "")

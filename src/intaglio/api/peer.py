@@ -1,0 +1,13 @@
+"""Who is at the other end of a connection, as the listener hands it to the door."""
+
+import msgspec
+
+# The key of the ASGI scope's extension that holds {"certificate": ClientCertificate | None}.
+CLIENT_CERTIFICATE = "intaglio.client_certificate"
+
+
+class PeerCertificate(msgspec.Struct, frozen=True):
+    """The certificate of the TLS peer; `sha256` over its DER, hex."""
+
+    der: bytes
+    sha256: str

@@ -1,0 +1,103 @@
+"""Errors as problem+json (RFC 9457) with the members that clients of the API expect."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from intaglio import errors
+
+CONTENT_TYPE = "application/problem+json;charset=utf-8"
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """The body of every error: `errors` maps a field (or kind) to what is wrong with it."""
+
+    description: str
+    id: str
+    errors: dict[str, str]
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+
+
+# One row for each kind of error; a test walks the tree and fails on a missing row.
+STATUS: Mapping[type[errors.IntaglioError], int] = {
+    errors.Malformed: 400,
+    errors.Unauthenticated: 401,
+    errors.AccountNotActive: 403,
+    errors.QuotaSpent: 403,
+    errors.NotFound: 404,
+    errors.ContentRefused: 422,
+    errors.WeakKey: 422,
+    errors.Conflict: 409,
+    errors.KeyUnavailable: 503,
+    errors.StoreUnavailable: 503,
+    errors.ClockUntrusted: 503,
+    errors.IssuanceRefused: 503,
+}
+
+TITLES: Mapping[int, str] = {
+    400: "Malformed request",
+    401: "Not authenticated",
+    403: "Not permitted",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Request timed out",
+    409: "Conflict",
+    411: "Length required",
+    413: "Content too large",
+    414: "URI too long",
+    415: "Unsupported media type",
+    422: "Request refused",
+    429: "Too many requests",
+    431: "Header fields too large",
+    500: "Internal error",
+    503: "Service unavailable",
+}
+
+_FAULTS: Mapping[type[errors.IntaglioError], str] = {
+    errors.KeyUnavailable: "key_store",
+    errors.StoreUnavailable: "database",
+    errors.ClockUntrusted: "clock",
+    errors.IssuanceRefused: "issuance",
+}
+RETRY_AFTER_SECONDS = 2
+
+
+def status_of(error: errors.IntaglioError) -> int:
+    """Return the HTTP status of an error of the tree."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def fields_of(error: errors.IntaglioError) -> dict[str, str]:
+    """Return what is wrong, by field; a fault of ours names the part and nothing more."""
+    if isinstance(error, errors.RequestRefused):
+        return error.fields
+    return {part: "cannot be trusted now: try again" for kind, part in _FAULTS.items() if isinstance(error, kind)}
+
+
+def body(status: int, request_id: str, description: str, fields: Mapping[str, str], path: str) -> bytes:
+    """Return the encoded problem."""
+    return msgspec.json.encode(
+        Problem(
+            description=description,
+            id=request_id,
+            errors=dict(fields),
+            type="about:blank",
+            title=TITLES.get(status, "Error"),
+            status=status,
+            detail=description,
+            instance=path,
+        )
+    )
+
+
+def headers_of(status: int) -> dict[str, str]:
+    """Return the header fields that a status must come with."""
+    if status == 401:
+        return {"WWW-Authenticate": 'Bearer realm="intaglio", error="invalid_token"'}
+    if status == 503:
+        return {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return {}

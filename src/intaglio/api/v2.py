@@ -1,0 +1,257 @@
+"""The calls of API v2: bytes in, use case, bytes out."""
+
+import base64
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.handlers import HTTPRouteHandler
+
+from intaglio.accounts import quota
+from intaglio.accounts.credentials import ClientCertificate, pem_chain
+from intaglio.accounts.quota import Resource
+from intaglio.accounts.sessions import Caller
+from intaglio.api.peer import CLIENT_CERTIFICATE
+from intaglio.errors import Malformed, Unauthenticated
+from intaglio.ledger.entry import Event
+from intaglio.service.composition import Service
+from intaglio.signing.digest import Digest
+from intaglio.signing.identity import create_identity
+from intaglio.signing.signature import sign_digest
+from intaglio.signing.timestamp import stamp_digest
+from intaglio.signing.trust import certificate_path, chain_of_trust
+
+AnyRequest = Request[Any, Any, Any]
+
+# To the letter: a PDF library in wide use refuses a response without this charset.
+CONTENT_TYPE = "application/json;charset=utf-8"
+
+
+class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of `POST /login`."""
+
+    api_key: str
+    api_secret: str
+
+
+class Token(msgspec.Struct, frozen=True):
+    """The answer of `POST /login`."""
+
+    access_token: str
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """The answer of `POST /identity`: PEM and base64 of DER."""
+
+    id: str
+    signing_cert: str
+    ocsp_response: str
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """The answer of a signature: upper-case hex."""
+
+    signature: str
+
+
+class Timestamp(msgspec.Struct, frozen=True):
+    """The answer of a time-stamp: base64 of a DER TimeStampToken."""
+
+    token: str
+
+
+class Path(msgspec.Struct, frozen=True):
+    """The answer of `GET /certificate_path`: PEM, the issuer first."""
+
+    path: str
+
+
+class TrustChain(msgspec.Struct, frozen=True):
+    """The answer of `GET /trustchain`: PEM each, issuer first; base64 of DER OCSP responses."""
+
+    trustchain: list[str]
+    ocsp_revocation_info: list[str]
+
+
+class Value(msgspec.Struct, frozen=True):
+    """A quota or a counter."""
+
+    value: int
+
+
+def answer(content: Any, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """Return a success, with the content type to the letter."""
+    found = {"content-type": CONTENT_TYPE, "cache-control": "no-store", **(headers or {})}
+    return Response(msgspec.json.encode(content), status_code=200, headers=found, media_type=CONTENT_TYPE)
+
+
+def _service(request: AnyRequest) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _request_id(request: AnyRequest) -> str:
+    return str(request.scope["state"]["request_id"])
+
+
+async def _certificate(request: AnyRequest) -> ClientCertificate:
+    service = _service(request)
+    peer = request.scope["extensions"][CLIENT_CERTIFICATE]["certificate"]  # type: ignore[index]
+    if peer is None:
+        raise Unauthenticated("A client certificate is required.", {"client_certificate": "is missing"})
+    return await service.sessions.certificate(peer.der, peer.sha256, service.engine.clock.now())
+
+
+async def _caller(request: AnyRequest) -> Caller:
+    """Return who calls; raises `Unauthenticated` or `AccountNotActive`."""
+    certificate = await _certificate(request)
+    # Known from here on: a refusal is recorded under the account.
+    request.scope["state"]["account"] = certificate.account_id
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("A bearer token is required.", {"authorization": 'must be "Bearer" and a token'})
+    service = _service(request)
+    return await service.sessions.caller(token.strip(), certificate, service.engine.clock.now())
+
+
+@post("/login", status_code=200)
+async def login(request: AnyRequest) -> Response[bytes]:
+    """Exchange API key and secret for a token bound to the client certificate."""
+    service = _service(request)
+    certificate = await _certificate(request)
+    request.scope["state"]["account"] = certificate.account_id
+    try:
+        sent = msgspec.json.decode(await request.body(), type=Login)
+    except msgspec.ValidationError as error:
+        raise Malformed("The login needs api_key and api_secret.", {_place(error): str(error)}) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed("The body is not JSON.", {"body": "is not JSON"}) from error
+    now = service.engine.clock.now()
+    token, caller = await service.sessions.login(sent.api_key, sent.api_secret, certificate, now)
+    await service.record(
+        Event(
+            now,
+            "login.made",
+            caller.account.id,
+            caller.credential_id,
+            _request_id(request),
+            {"certificate": certificate.sha256},
+        )
+    )
+    return answer(Token(token), {"authorization": f"Bearer {token}"})
+
+
+def _place(error: msgspec.ValidationError) -> str:
+    """Return the field a validation error is about: msgspec names it in its sentence."""
+    _, _, place = str(error).rpartition("`$.")
+    if place:
+        return place.rstrip("`")
+    parts = str(error).split("`")
+    return parts[1] if len(parts) > 1 else "body"
+
+
+@post("/identity", status_code=200)
+async def identity(request: AnyRequest) -> Response[bytes]:
+    """Create a signing identity: a new key and its certificate, for ten minutes."""
+    caller = await _caller(request)
+    try:
+        sent = msgspec.json.decode(await request.body() or b"null")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Malformed("The body is not JSON.", {"body": "is not JSON"}) from error
+    except RecursionError as error:
+        raise Malformed("The body is nested too deeply.", {"body": "is nested too deeply"}) from error
+    made = await create_identity(_service(request).engine, caller, sent, _request_id(request))
+    return answer(
+        Identity(
+            made.id,
+            pem_chain(made.certificate).decode("ascii"),
+            base64.b64encode(made.ocsp_response).decode("ascii"),
+        )
+    )
+
+
+@get("/identity/{identity_id:str}/sign/{digest:str}")
+async def sign(request: AnyRequest, identity_id: str, digest: str) -> Response[bytes]:
+    """Sign a SHA-256 digest with an identity's key."""
+    caller = await _caller(request)
+    signature = await sign_digest(
+        _service(request).engine, caller, identity_id, Digest.from_hex(digest), _request_id(request)
+    )
+    return answer(Signature(signature.hex().upper()))
+
+
+@get("/timestamp/{digest:str}")
+async def timestamp(request: AnyRequest, digest: str) -> Response[bytes]:
+    """Stamp a SHA-256 digest (RFC 3161)."""
+    caller = await _caller(request)
+    token = await stamp_digest(_service(request).engine, caller, Digest.from_hex(digest), _request_id(request))
+    return answer(Timestamp(base64.b64encode(token).decode("ascii")))
+
+
+@get("/certificate_path")
+async def path(request: AnyRequest) -> Response[bytes]:
+    """Return the certificates between the signing certificate and the root."""
+    caller = await _caller(request)
+    return answer(Path(pem_chain(*certificate_path(_service(request).engine, caller)).decode("ascii")))
+
+
+@get("/trustchain")
+async def trustchain(request: AnyRequest) -> Response[bytes]:
+    """Return the chain of trust and the revocation information that makes signatures last."""
+    caller = await _caller(request)
+    trust = await chain_of_trust(_service(request).engine, caller)
+    return answer(
+        TrustChain(
+            [pem_chain(certificate).decode("ascii") for certificate in trust.certificates],
+            [base64.b64encode(response).decode("ascii") for response in trust.ocsp_responses],
+        )
+    )
+
+
+@get("/validationpolicy")
+async def validationpolicy(request: AnyRequest) -> Response[bytes]:
+    """Return the account's validation policy."""
+    caller = await _caller(request)
+    return answer(caller.policy.document)
+
+
+async def _quota(request: AnyRequest, resource: Resource) -> quota.Quota:
+    caller = await _caller(request)
+    return await _service(request).engine.commits.read(lambda c: quota.read(c, caller.account.id, resource))
+
+
+# Where nothing limits, clients still expect a number.
+_UNLIMITED = 2**31 - 1
+
+
+def _left(resource: Resource) -> HTTPRouteHandler:
+    @get(f"/quotas/{resource}", name=f"quota of {resource}")
+    async def left(request: AnyRequest) -> Response[bytes]:
+        found = await _quota(request, resource)
+        return answer(Value(_UNLIMITED if found.left is None else found.left))
+
+    return left
+
+
+def _made(resource: Resource) -> HTTPRouteHandler:
+    @get(f"/counters/{resource}", name=f"counter of {resource}")
+    async def made(request: AnyRequest) -> Response[bytes]:
+        return answer(Value((await _quota(request, resource)).spent))
+
+    return made
+
+
+HANDLERS: list[HTTPRouteHandler] = [
+    login,
+    identity,
+    sign,
+    timestamp,
+    path,
+    trustchain,
+    validationpolicy,
+    _left(Resource.SIGNATURES),
+    _left(Resource.TIMESTAMPS),
+    _made(Resource.SIGNATURES),
+    _made(Resource.TIMESTAMPS),
+    _made(Resource.IDENTITIES),
+]

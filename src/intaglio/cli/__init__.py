@@ -1,0 +1,1 @@
+"""Intaglio at a terminal: every command says what it did and what to do next."""

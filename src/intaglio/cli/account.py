@@ -1,0 +1,133 @@
+"""`intaglio account`: open, list, show, suspend, resume and close accounts."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from intaglio.accounts import credentials, onboarding, quota, register
+from intaglio.accounts.kinds import Kind
+from intaglio.accounts.quota import Resource
+from intaglio.accounts.register import Account, State
+from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
+from intaglio.database.engine import reading, transaction
+from intaglio.pki.hierarchy import Hierarchy
+from intaglio.service.home import open_home
+
+app = typer.Typer(help="Accounts: who may use the service.", no_args_is_help=True)
+
+AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
+
+
+def _fields(account: Account) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(account)
+    return {"account_id": found.pop("id"), **found}
+
+
+@app.command()
+@command
+def create(
+    name: Annotated[str, typer.Option(help="What the account is called; stands in its client certificates.")],
+    kind: Annotated[Kind, typer.Option(help="Who signs; picks the starting validation policy.")],
+    organization: Annotated[str | None, typer.Option(help="The organization to certify (not for individual).")] = None,
+    country: Annotated[str | None, typer.Option(help="Its country, ISO 3166-1 alpha-2.")] = None,
+    test: Annotated[bool, typer.Option("--test", help="Issue from the test hierarchy.")] = False,
+    quota_signatures: Annotated[int, typer.Option(min=0, help="Signatures granted.")] = 10_000,
+    quota_timestamps: Annotated[int, typer.Option(min=0, help="Time-stamps granted.")] = 10_000,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Open an account; prints its account_id."""
+    opened = open_home(home)
+    with transaction(opened.engine) as connection:
+        account = onboarding.create_account(
+            connection,
+            opened.chain,
+            name=name,
+            kind=kind,
+            hierarchy=Hierarchy.TEST if test else Hierarchy.PRODUCTION,
+            organization=organization,
+            country=country,
+            granted={Resource.SIGNATURES: quota_signatures, Resource.TIMESTAMPS: quota_timestamps},
+            now=datetime.now(UTC),
+        )
+    say(
+        _fields(account),
+        f"account_id: {account.id}\n{account.hierarchy} account {account.name!r} of kind {account.kind}, active.",
+        as_json=as_json,
+        then=f"intaglio credential create --account {account.id} --csr client.csr --out client",
+    )
+
+
+@app.command(name="list")
+@command
+def list_accounts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """List all accounts, oldest first."""
+    with reading(open_home(home).engine) as connection:
+        rows = [_fields(account) for account in register.every(connection)]
+    text = table(rows, ["account_id", "name", "kind", "hierarchy", "state"]) if rows else "There is no account yet."
+    say(rows, text, as_json=as_json, then="intaglio account show ACCOUNT")
+
+
+@app.command()
+@command
+def show(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Show an account with its credentials and quotas."""
+    with reading(open_home(home).engine) as connection:
+        found = _fields(register.find(connection, account))
+        found["quotas"] = {
+            str(resource): msgspec.to_builtins(quota.read(connection, account, resource)) for resource in Resource
+        }
+        found["credentials"] = [
+            {
+                "credential_id": credential.id,
+                "api_key": credential.api_key,
+                "state": credential.state,
+                "created_at": credential.created_at,
+                "certificates": [
+                    msgspec.to_builtins(one) for one in credentials.certificates_of(connection, credential.id)
+                ],
+            }
+            for credential in credentials.of_account(connection, account)
+        ]
+    lines = [f"{name}: {value}" for name, value in found.items() if not isinstance(value, dict | list)]
+    for resource, amounts in found["quotas"].items():
+        granted = "not limited" if amounts["granted"] is None else f"of {amounts['granted']}"
+        lines.append(f"{resource}: {amounts['spent']} {granted}")
+    for one in found["credentials"]:
+        lines.append(f"credential {one['credential_id']}: key {one['api_key']}, {one['state']}")
+        lines.extend(
+            f"  client certificate {certificate['serial']}, until {certificate['not_after']}"
+            + (f", revoked {certificate['revoked_at']}" if certificate["revoked_at"] else "")
+            for certificate in one["certificates"]
+        )
+    say(found, "\n".join(lines), as_json=as_json, then=f"intaglio policy show {account}")
+
+
+def _change(account: str, state: State, home: HomeOption, *, as_json: bool) -> None:
+    opened = open_home(home)
+    with transaction(opened.engine) as connection:
+        changed = onboarding.change_state(connection, opened.chain, account, state, datetime.now(UTC))
+    say(_fields(changed), f"The account {changed.name!r} is {changed.state}.", as_json=as_json)
+
+
+@app.command()
+@command
+def suspend(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Suspend an account: every request of it is refused within a second."""
+    _change(account, State.SUSPENDED, home, as_json=as_json)
+
+
+@app.command()
+@command
+def resume(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Let a suspended account work again."""
+    _change(account, State.ACTIVE, home, as_json=as_json)
+
+
+@app.command()
+@command
+def close(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Close an account for good."""
+    _change(account, State.CLOSED, home, as_json=as_json)

@@ -1,0 +1,48 @@
+"""`intaglio certificate`: revoke any certificate that was issued here."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from intaglio.accounts import onboarding
+from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say
+from intaglio.database.engine import transaction
+from intaglio.errors import Malformed
+from intaglio.pki.hierarchy import AUTHORITIES
+from intaglio.revocation.ocsp import REASONS
+from intaglio.service.home import open_home
+
+app = typer.Typer(help="Certificates: their end before their time.", no_args_is_help=True)
+
+
+@app.callback()
+def main() -> None:
+    """Certificates: their end before their time."""
+
+
+@app.command()
+@command
+def revoke(
+    serial: Annotated[str, typer.Argument(help="The serial number in hex.")],
+    issuer: Annotated[str, typer.Option(help=f"One of {', '.join(AUTHORITIES)}.")] = "issuing",
+    reason: Annotated[str, typer.Option(help=f"One of {', '.join(REASONS)}.")] = "unspecified",
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Revoke a certificate for good; OCSP says so within a second, the next CRL too."""
+    if reason not in REASONS:
+        raise Malformed("The reason is unknown.", {"reason": f"one of {', '.join(REASONS)}"})
+    if issuer not in AUTHORITIES:
+        raise Malformed("The issuer is unknown.", {"issuer": f"one of {', '.join(AUTHORITIES)}"})
+    try:
+        number = f"{int(serial.replace(':', ''), 16):x}"
+    except ValueError as error:
+        raise Malformed("The serial number is not hex.", {"serial": "must be hex"}) from error
+    opened = open_home(home)
+    authority = opened.issuer(issuer)
+    now = datetime.now(UTC)
+    with transaction(opened.engine) as connection:
+        standing = onboarding.revoke_certificate(connection, opened.chain, authority, number, reason, now)
+    text = f"Revoked {standing.subject} ({issuer}/{standing.serial}): {reason}."
+    say(standing, text, as_json=as_json, then=f"openssl crl -inform DER -text < {issuer}.crl")

@@ -1,0 +1,151 @@
+"""`intaglio credential`: API keys and client certificates."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from intaglio.accounts import credentials, onboarding
+from intaglio.accounts.onboarding import Issued
+from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say
+from intaglio.database.engine import transaction
+from intaglio.errors import Conflict, Malformed
+from intaglio.keys.algorithm import PublicKey
+from intaglio.revocation.ocsp import REASONS
+from intaglio.service.home import Home, open_home
+
+app = typer.Typer(help="Credentials: what an account proves itself with.", no_args_is_help=True)
+
+CsrOption = Annotated[Path | None, typer.Option(help="A certificate signing request in PEM.")]
+PublicKeyOption = Annotated[
+    Path | None, typer.Option(help="A public key in PEM (openssl rsa -pubout); the credentials come encrypted to it.")
+]
+OutOption = Annotated[Path, typer.Option(help="The folder for what is made; made if missing.")]
+
+
+def _key(csr: Path | None, public_key: Path | None) -> PublicKey:
+    if (csr is None) == (public_key is None):
+        raise Malformed("Give either --csr or --public-key.", {"csr": "exactly one of --csr and --public-key"})
+    path = csr or public_key
+    try:
+        pem = path.read_bytes() if path is not None else b""
+    except OSError as error:
+        field = "csr" if csr else "public_key"
+        raise Malformed(f"{path} cannot be read.", {field: str(error.strerror)}) from error
+    return onboarding.read_csr(pem) if csr else onboarding.read_public_key(pem)
+
+
+def _write(path: Path, content: bytes, *, secret: bool = False) -> None:
+    # Never over another file: an API secret is not shown twice.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def _check_free(out: Path, names: list[str]) -> None:
+    for name in names:
+        if (out / name).exists():
+            raise Conflict(f"{out / name} exists: nothing was made.", {"out": f"{name} exists"})
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _deliver(home: Home, out: Path, issued: Issued) -> None:
+    ca = home.certificate("client")
+    _write(out / "client.crt", credentials.pem_chain(issued.certificate, ca))
+    _write(out / "ca.crt", credentials.pem_chain(ca))
+
+
+@app.command()
+@command
+def create(
+    account: Annotated[str, typer.Option(help="The account's id.")],
+    out: OutOption,
+    csr: CsrOption = None,
+    public_key: PublicKeyOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an API credential and a client certificate.
+
+    By CSR: client.crt, ca.crt, credentials.json. By public key: client.crt, ca.crt, credentials.enc, which
+    `openssl pkeyutl -decrypt` opens with RSA-OAEP and SHA-256.
+    """
+    key = _key(csr, public_key)
+    if public_key is not None:
+        credentials.encrypt(
+            credentials.Secret("", ""), key
+        )  # refuses a key that cannot open it before anything is made
+    name = "credentials.json" if csr else "credentials.enc"
+    _check_free(out, ["client.crt", "ca.crt", name])
+    opened = open_home(home)
+    issued = onboarding.create_credential(
+        opened.engine,
+        opened.chain,
+        opened.issuer("client"),
+        account_id=account,
+        key=key,
+        now=datetime.now(UTC),
+    )
+    if issued.secret is not None:
+        plain = msgspec.json.encode(issued.secret) + b"\n"
+        _write(out / name, plain if csr else credentials.encrypt(issued.secret, key), secret=True)
+    _deliver(opened, out, issued)
+    found = {
+        "credential_id": issued.credential.id,
+        "account_id": account,
+        "api_key": issued.credential.api_key,
+        "not_after": issued.certificate.not_valid_after_utc,
+        "files": [str(out / file) for file in ("client.crt", "ca.crt", name)],
+    }
+    text = f"credential_id: {issued.credential.id}\nWrote {', '.join(found['files'])}; the secret is not kept here."
+    say(found, text, as_json=as_json, then="see docs/integrate/first-signature.md")
+
+
+@app.command()
+@command
+def renew(
+    credential: Annotated[str, typer.Argument(metavar="CREDENTIAL", help="The credential's id.")],
+    out: OutOption,
+    csr: CsrOption = None,
+    public_key: PublicKeyOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Issue a further client certificate for a credential; key, secret and older certificates stay as they are."""
+    key = _key(csr, public_key)
+    _check_free(out, ["client.crt", "ca.crt"])
+    opened = open_home(home)
+    issued = onboarding.renew_certificate(
+        opened.engine,
+        opened.chain,
+        opened.issuer("client"),
+        credential_id=credential,
+        key=key,
+        now=datetime.now(UTC),
+    )
+    _deliver(opened, out, issued)
+    found = {"credential_id": credential, "not_after": issued.certificate.not_valid_after_utc}
+    say(found, f"Wrote {out / 'client.crt'}, valid until {found['not_after']}.", as_json=as_json)
+
+
+@app.command()
+@command
+def revoke(
+    credential: Annotated[str, typer.Argument(metavar="CREDENTIAL", help="The credential's id.")],
+    reason: Annotated[str, typer.Option(help=f"One of {', '.join(REASONS)}.")] = "unspecified",
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Revoke a credential, its tokens and its client certificates; in force within a second."""
+    if reason not in REASONS:
+        raise Malformed("The reason is unknown.", {"reason": f"one of {', '.join(REASONS)}"})
+    opened = open_home(home)
+    with transaction(opened.engine) as connection:
+        revoked = onboarding.revoke_credential(
+            connection, opened.chain, "client", credential, reason, datetime.now(UTC)
+        )
+    found = {"credential_id": revoked.id, "account_id": revoked.account_id, "state": revoked.state}
+    say(found, f"The credential {revoked.id} is revoked.", as_json=as_json)

@@ -1,0 +1,166 @@
+"""The command `intaglio`."""
+
+import logging
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+import uvloop
+
+from intaglio.api import app as doors
+from intaglio.api.gate import refusal
+from intaglio.cli import account, certificate, credential, ledger, policy
+from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
+from intaglio.pki.hierarchy import MEMBERS
+from intaglio.server import logs
+from intaglio.server.listener import Listener, serve, tls_context
+from intaglio.server.protocol import Limits
+from intaglio.service.composition import running
+from intaglio.service.home import Home, certificate_path, initialise, open_home
+
+app = typer.Typer(
+    help="A digital signing service that an organisation runs itself.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(account.app, name="account")
+app.add_typer(credential.app, name="credential")
+app.add_typer(policy.app, name="policy")
+app.add_typer(certificate.app, name="certificate")
+app.add_typer(ledger.app, name="ledger")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"intaglio {version('intaglio')}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Run a digital signing service: certificates, signatures, time-stamps."""
+
+
+@app.command()
+@command
+def init(
+    home: HomeOption = DEFAULT_HOME,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="A name or address of the API; repeatable.", show_default="localhost and 127.0.0.1"),
+    ] = None,
+    api_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the API (mutual TLS).")] = 8443,
+    pki_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the public PKI (plain HTTP).")] = 8080,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of the public PKI as certificates state it.", show_default="http://<first host>:<pki-port>"
+        ),
+    ] = None,
+    bind: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on.", show_default="127.0.0.1, or 0.0.0.0 if a host is not local"),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the operator, as it stands in the CAs' names.")] = "Intaglio",
+    algorithm: Annotated[str, typer.Option(help="Keys of the service: rsa or p-256.")] = "rsa",
+    master_key: Annotated[
+        str, typer.Option(help="Where the master key is: file:PATH (made, 0600) or env:NAME (must be set).")
+    ] = "file:master.key",
+    as_json: JsonOption = False,
+) -> None:
+    """Make the home folder: keys, certification authorities, database, settings. Never overwrites."""
+    made = 0
+
+    def progress(member: str) -> None:
+        nonlocal made
+        made += 1
+        if not as_json:
+            note(f"[{made:2}/{len(MEMBERS)}] {member}")
+
+    opened = initialise(
+        home,
+        name=name,
+        hosts=host or ["localhost", "127.0.0.1"],
+        api_port=api_port,
+        public_port=pki_port,
+        public_url=public_url,
+        bind=bind,
+        family=algorithm,
+        master=master_key,
+        now=datetime.now(UTC),
+        progress=progress,
+    )
+    opened.engine.dispose()
+    found = {
+        "home": str(home),
+        "settings": str(home / "intaglio.toml"),
+        "root": str(certificate_path(home, "root")),
+        "test_root": str(certificate_path(home, "test-root")),
+        "server_ca": str(certificate_path(home, "server")),
+    }
+    text = (
+        f"Made {home}: two hierarchies (production, test), sealed keys, database.\n"
+        f"Roots: {found['root']}, {found['test_root']}\n"
+        f"Trust anchor for API clients: {found['server_ca']}\n"
+        "Keep the master key apart from backups of the rest: without it nothing opens, with it everything does."
+    )
+    say(found, text, as_json=as_json, then=f"intaglio serve --home {home}")
+
+
+@app.command(name="serve")
+@command
+def serve_command(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Serve the API (mutual TLS) and the public PKI until SIGTERM."""
+    opened = open_home(home)
+    logs.configure(opened.settings.log.level)
+    uvloop.run(_serve(opened, as_json=as_json))
+
+
+async def _serve(home: Home, *, as_json: bool) -> None:
+    settings = home.settings
+    chain = b"".join(certificate_path(home.path, member).read_bytes() for member in ("tls", "server"))
+    context = tls_context(chain, home.keyring.key("tls"), certificate_path(home.path, "client"))
+    async with running(home) as service:
+        limits = Limits()
+        listeners = [
+            Listener(
+                "API",
+                settings.api.bind,
+                settings.api.port,
+                doors.api(service),
+                limits,
+                refusal,
+                context,
+                settings.limits.connections,
+            ),
+            Listener(
+                "public PKI",
+                settings.public.bind,
+                settings.public.port,
+                doors.public_pki(service),
+                limits,
+                refusal,
+                None,
+                settings.limits.connections,
+            ),
+        ]
+
+        def ready() -> None:
+            api_url = f"https://{settings.hosts[0]}:{settings.api.port}/v2"
+            say(
+                {"api": api_url, "public": settings.public.url},
+                f"Serving {api_url} and {settings.public.url} (reference: {settings.public.url}/v2/docs).",
+                as_json=as_json,
+                then="intaglio account create --help",
+            )
+            logging.getLogger("intaglio").info("serving", extra={"api": api_url, "public": settings.public.url})
+
+        def drain() -> None:
+            service.draining = True
+
+        await serve(listeners, drain_seconds=settings.limits.drain_seconds, on_ready=ready, on_drain=drain)

@@ -1,0 +1,157 @@
+"""Durable commits shared by concurrent requests.
+
+One thread owns the writing connection. What arrives while a commit is on its way to the disk goes into
+the next one together, so a hundred concurrent signatures cost a few syncs, not a hundred.
+A `Batch` is a function that does the same work for many requests at once; it answers one result per
+argument, and an exception *as a result* refuses that request without harming its neighbours.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from intaglio.database.engine import reading, transaction
+from intaglio.errors import IntaglioError, StoreUnavailable
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+Batch = Callable[[Connection, Sequence[A]], Sequence[R | IntaglioError]]
+
+
+class _Job:
+    """One request's share of a commit."""
+
+    __slots__ = ("argument", "batch", "future", "outcome")
+
+    def __init__(self, batch: Batch[Any, Any], argument: Any, future: "asyncio.Future[Any]") -> None:
+        self.batch = batch
+        self.argument = argument
+        self.future = future
+        self.outcome: Any = None
+
+
+def _one_by_one(connection: Connection, works: Sequence[Callable[[Connection], Any]]) -> list[Any]:
+    """Run unrelated pieces of work, each behind its own savepoint."""
+    outcomes: list[Any] = []
+    for work in works:
+        try:
+            with connection.begin_nested():
+                outcomes.append(work(connection))
+        except IntaglioError as error:
+            outcomes.append(error)
+    return outcomes
+
+
+class Commits:
+    """The writing and reading lanes of one process's event loop."""
+
+    def __init__(self, engine: Engine, *, most_waiting: int = 2048, most_together: int = 256) -> None:
+        self._engine = engine
+        self._most_waiting = most_waiting
+        self._most_together = most_together
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read")
+
+    def start(self) -> None:
+        """Begin to take work for the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._serve, name="commit", daemon=True)
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Finish what is waiting, then end the lanes."""
+        self._jobs.put(None)
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, 30)
+        self._readers.shutdown()
+
+    async def together(self, batch: Batch[A, R], argument: A) -> R:
+        """Do `batch` for `argument` in a commit shared with others; return when it is durable.
+
+        Raises what the batch answered for this argument, or `StoreUnavailable` when the queue is full
+        or the database failed.
+        """
+        if self._loop is None or self._waiting >= self._most_waiting:
+            raise StoreUnavailable("too many writes are waiting for the database")
+        future: asyncio.Future[R] = self._loop.create_future()
+        self._waiting += 1
+        self._jobs.put(_Job(batch, argument, future))
+        return await future
+
+    async def write(self, work: Callable[[Connection], R]) -> R:
+        """Do one piece of work in a shared durable commit."""
+        return await self.together(_one_by_one, work)
+
+    async def read(self, work: Callable[[Connection], R]) -> R:
+        """Do one piece of reading in another thread."""
+
+        def run() -> R:
+            with reading(self._engine) as connection:
+                return work(connection)
+
+        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+
+    # The committing thread -------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        ended = False
+        while not ended:
+            first = self._jobs.get()
+            if first is None:
+                return
+            jobs = [first]
+            while len(jobs) < self._most_together:
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None:
+                    ended = True
+                    break
+                jobs.append(job)
+            self._commit(jobs)
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._deliver, jobs)
+
+    def _commit(self, jobs: list[_Job]) -> None:
+        try:
+            with transaction(self._engine) as connection:
+                self._work(connection, jobs)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive any one failure
+            if len(jobs) > 1 and isinstance(error.__cause__, SQLAlchemyError):
+                # One of them may be at fault: each on its own, so that the others are not harmed.
+                for job in jobs:
+                    self._commit([job])
+                return
+            for job in jobs:
+                job.outcome = error
+
+    @staticmethod
+    def _work(connection: Connection, jobs: list[_Job]) -> None:
+        by_batch: dict[Batch[Any, Any], list[_Job]] = {}
+        for job in jobs:
+            by_batch.setdefault(job.batch, []).append(job)
+        for batch, members in by_batch.items():
+            outcomes = batch(connection, [job.argument for job in members])
+            for job, outcome in zip(members, outcomes, strict=True):
+                job.outcome = outcome
+
+    def _deliver(self, jobs: list[_Job]) -> None:
+        self._waiting -= len(jobs)
+        for job in jobs:
+            if job.future.done():
+                continue  # the caller went away; the entry stays
+            if isinstance(job.outcome, BaseException):
+                job.future.set_exception(job.outcome)
+            else:
+                job.future.set_result(job.outcome)

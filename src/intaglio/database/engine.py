@@ -1,0 +1,80 @@
+"""Connections, transactions and the revision number that tells processes to forget what they know."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from intaglio.database.schema import revision
+from intaglio.errors import StoreUnavailable
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine for `url`; SQLite is opened in WAL mode with `synchronous=FULL`."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 5.0})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        # Python's own transaction control is off so that BEGIN IMMEDIATE below is the only one.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        # A destroyed key must not linger in free pages.
+        cursor.execute("PRAGMA secure_delete=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer takes its lock at once: read-then-write can't be overtaken in between.
+        reading = connection.get_execution_options().get("reading", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection whose work is durable once the block ends; raises `StoreUnavailable`."""
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(f"the database refused a write: {error.__class__.__name__}: {error}") from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection that sees one snapshot and writes nothing; raises `StoreUnavailable`."""
+    try:
+        with engine.connect().execution_options(reading=True) as connection:
+            yield connection
+    except SQLAlchemyError as error:
+        raise StoreUnavailable(f"the database refused a read: {error.__class__.__name__}: {error}") from error
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the schema to this version's."""
+    config = Config()
+    config.set_main_option("script_location", str(files("intaglio.database") / "migrations"))
+    with transaction(engine) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def bump_revision(connection: Connection) -> None:
+    """Tell every process that accounts, credentials, policies or revocations have changed."""
+    connection.execute(update(revision).values(value=revision.c.value + 1))
+
+
+def current_revision(connection: Connection) -> int:
+    """Return the number that `bump_revision` raises."""
+    return int(connection.execute(select(revision.c.value)).scalar_one())

@@ -1,0 +1,86 @@
+"""What can go wrong, as one tree.
+
+    IntaglioError
+    ├── RequestRefused          the caller can change something
+    │   ├── Malformed           not readable as what it should be
+    │   ├── Unauthenticated     who asks is not known
+    │   ├── AccountNotActive    suspended or closed
+    │   ├── QuotaSpent          final until the quota is raised
+    │   ├── NotFound            unknown, somebody else's, or expired: one wording
+    │   ├── ContentRefused      readable, but not allowed; every field is named
+    │   ├── WeakKey             a key that must not be certified
+    │   └── Conflict            the state of things forbids it
+    └── ServiceFault            we must change something; detail goes to the log only
+        ├── KeyUnavailable      a private key cannot be used
+        ├── StoreUnavailable    the database cannot be used, or not in time
+        ├── ClockUntrusted      the time is not known well enough
+        └── IssuanceRefused     our own rules refused what we were about to sign
+
+No exception carries an HTTP status: every door has a table of its own.
+"""
+
+from collections.abc import Mapping
+
+
+class IntaglioError(Exception):
+    """Root of the tree; `str()` is a sentence for a person."""
+
+
+class RequestRefused(IntaglioError):
+    """The caller can change something; `fields` maps a field (or kind) to what is wrong."""
+
+    def __init__(self, description: str, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(description)
+        self.fields: dict[str, str] = dict(fields or {})
+
+
+class Malformed(RequestRefused):
+    """The request could not be read as what it should be."""
+
+
+class Unauthenticated(RequestRefused):
+    """The token, credential or client certificate is missing, wrong, expired or foreign."""
+
+
+class AccountNotActive(RequestRefused):
+    """The account is suspended or closed."""
+
+
+class QuotaSpent(RequestRefused):
+    """Nothing is left of the quota; retrying does not help."""
+
+
+class NotFound(RequestRefused):
+    """Unknown, somebody else's or expired: the wording never tells which."""
+
+
+class ContentRefused(RequestRefused):
+    """Readable, but not allowed; `fields` names every refused field at once."""
+
+
+class WeakKey(RequestRefused):
+    """A public key that must not be certified."""
+
+
+class Conflict(RequestRefused):
+    """What was asked for does not fit the present state."""
+
+
+class ServiceFault(IntaglioError):
+    """We must change something; the text is for the log, never for the caller."""
+
+
+class KeyUnavailable(ServiceFault):
+    """A private key cannot be used now."""
+
+
+class StoreUnavailable(ServiceFault):
+    """The database cannot be used now, or did not answer in time."""
+
+
+class ClockUntrusted(ServiceFault):
+    """The time is not known within the stated accuracy."""
+
+
+class IssuanceRefused(ServiceFault):
+    """Our own rules refused what was about to be signed."""

@@ -1,0 +1,1 @@
+"""Custody of private keys: made, sealed, used and destroyed here, and nowhere else."""

@@ -1,0 +1,1 @@
+"""The durable, tamper-evident record: a hash chain of entries, one chain per node."""

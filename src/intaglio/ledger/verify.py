@@ -1,0 +1,38 @@
+"""Checking the chain: any change, gap or reordering is found and the first bad entry named."""
+
+import hmac
+from collections.abc import Iterable
+
+import msgspec
+
+from intaglio.errors import Conflict
+from intaglio.ledger.entry import GENESIS, entry_hash
+from intaglio.ledger.writer import Recorded
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """How many entries held, and the last hash of each chain (hex)."""
+
+    entries: int
+    heads: dict[str, str]
+
+
+def verify(entries: Iterable[Recorded]) -> Verified:
+    """Follow every chain from its beginning; raises `Conflict` naming the first entry that does not hold."""
+    count = 0
+    heads: dict[str, tuple[int, bytes]] = {}
+    for entry in entries:
+        sequence, previous = heads.get(entry.chain, (0, GENESIS))
+        place = f"{entry.chain}/{entry.sequence}"
+        if entry.sequence != sequence + 1:
+            raise Conflict(f"entry {entry.chain}/{sequence + 1} is missing", {place: "out of sequence"})
+        if not hmac.compare_digest(entry.previous, previous):
+            raise Conflict(f"entry {place} does not follow the one before it", {place: "previous"})
+        if not hmac.compare_digest(entry.hash, entry_hash(previous, entry.body)):
+            raise Conflict(f"entry {place} was changed", {place: "hash"})
+        written = msgspec.json.decode(entry.body)
+        if (written["chain"], written["sequence"]) != (entry.chain, entry.sequence):
+            raise Conflict(f"entry {place} stands in another's place", {place: "place"})
+        heads[entry.chain] = (entry.sequence, entry.hash)
+        count += 1
+    return Verified(count, {chain: head.hex() for chain, (_, head) in heads.items()})

@@ -1,0 +1,108 @@
+"""Appending to the ledger and reading it back."""
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, select
+
+from intaglio.database.schema import Instant, metadata
+from intaglio.ledger.entry import GENESIS, Entry, Event, chained
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("chain", String(64), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Instant, nullable=False),
+    Column("kind", String(64), nullable=False),
+    Column("account_id", String(32)),
+    Column("reference", String(64)),
+    Column("request_id", String(32)),
+    Column("body", LargeBinary, nullable=False),
+    Column("previous", LargeBinary, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Index("ledger_by_reference", "reference"),
+)
+
+
+class Chain:
+    """The chain that this node writes; every append belongs to the transaction it is given."""
+
+    def __init__(self, name: str = "main") -> None:
+        self.name = name
+        self._head = (
+            select(ledger.c.sequence, ledger.c.hash)
+            .where(ledger.c.chain == name)
+            .order_by(desc(ledger.c.sequence))
+            .limit(1)
+        )
+        self._insert = ledger.insert()
+
+    def append(self, connection: Connection, events: Sequence[Event]) -> list[Entry]:
+        """Write `events` in order behind the chain's head and return their entries."""
+        # The head is read in the writing transaction: another process (the command line) may
+        # have appended to the same chain since.
+        head = connection.execute(self._head).one_or_none()
+        sequence, previous = (0, GENESIS) if head is None else (head[0], bytes(head[1]))
+        entries: list[Entry] = []
+        for event in events:
+            sequence += 1
+            entry = chained(self.name, sequence, event, previous)
+            previous = entry.hash
+            entries.append(entry)
+        if entries:
+            connection.execute(self._insert, [_row(entry) for entry in entries])
+        return entries
+
+
+def _row(entry: Entry) -> dict[str, object]:
+    event = entry.event
+    return {
+        "chain": entry.chain,
+        "sequence": entry.sequence,
+        "at": event.at,
+        "kind": event.kind,
+        "account_id": event.account_id,
+        "reference": event.reference,
+        "request_id": event.request_id,
+        "body": entry.body,
+        "previous": entry.previous,
+        "hash": entry.hash,
+    }
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """An entry as it stands in the database, whether or not it is still true."""
+
+    chain: str
+    sequence: int
+    body: bytes
+    previous: bytes
+    hash: bytes
+
+
+def recorded(connection: Connection, chain: str | None = None) -> Iterator[Recorded]:
+    """Yield every entry, oldest first, chain by chain."""
+    query = select(ledger.c.chain, ledger.c.sequence, ledger.c.body, ledger.c.previous, ledger.c.hash).order_by(
+        ledger.c.chain, ledger.c.sequence
+    )
+    if chain is not None:
+        query = query.where(ledger.c.chain == chain)
+    for row in connection.execution_options(yield_per=1000).execute(query):
+        yield Recorded(row.chain, row.sequence, bytes(row.body), bytes(row.previous), bytes(row.hash))
+
+
+def latest(
+    connection: Connection, *, most: int, account_id: str | None = None, kind: str | None = None
+) -> list[Recorded]:
+    """Return the newest `most` entries, oldest first, by account and by kind (or its beginning) if given."""
+    query = select(ledger).order_by(desc(ledger.c.at), desc(ledger.c.sequence)).limit(most)
+    if account_id is not None:
+        query = query.where(ledger.c.account_id == account_id)
+    if kind is not None:
+        query = query.where(ledger.c.kind.startswith(kind, autoescape=True))
+    rows = connection.execute(query).all()
+    return [
+        Recorded(row.chain, row.sequence, bytes(row.body), bytes(row.previous), bytes(row.hash))
+        for row in reversed(rows)
+    ]

@@ -1,0 +1,1 @@
+"""Names, profiles, issuers and the hierarchy; pure: `now` is always an argument."""

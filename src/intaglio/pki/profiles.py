@@ -1,0 +1,101 @@
+"""Certificate kinds as data, read from `profiles.toml`."""
+
+from datetime import datetime, timedelta
+from importlib.resources import files
+
+import msgspec
+from cryptography import x509
+
+# An arc that anybody may derive from a UUID (ITU-T X.667); .1 production, .2 test.
+POLICY_ARC = "2.25.190406460328661895872904098182921476704"
+
+ANY_POLICY = x509.ObjectIdentifier("2.5.29.32.0")
+
+# validity-assured short-term certificate, ETSI EN 319 412-1 §5.2
+SHORT_TERM = x509.UnrecognizedExtension(x509.ObjectIdentifier("0.4.0.194121.2.1"), b"\x05\x00")
+
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
+
+
+class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One kind of certificate; see the head of `profiles.toml` for the fields."""
+
+    key_usage: list[str]
+    days: int = 0
+    seconds: int = 0
+    path_length: int | None = None
+    extended_key_usage: list[str] = []
+    extended_key_usage_critical: bool = False
+    status: bool = False
+    no_check: bool = False
+    short_term: bool = False
+    policy: str | None = None
+
+    @property
+    def lifetime(self) -> timedelta:
+        """How long a certificate of this kind is valid."""
+        return timedelta(days=self.days, seconds=self.seconds)
+
+    @property
+    def is_ca(self) -> bool:
+        """Whether a certificate of this kind issues others."""
+        return self.path_length is not None
+
+    def constant_extensions(self, *, test: bool) -> list[x509.Extension[x509.ExtensionType]]:
+        """Return the extensions that depend on nothing but the profile and the hierarchy."""
+        usage = x509.KeyUsage(**{name: name in self.key_usage for name in _USAGES})
+        found = [_extension(usage, critical=True)]
+        if self.is_ca:
+            constraints = x509.BasicConstraints(ca=True, path_length=self.path_length)
+            found.append(_extension(constraints, critical=True))
+        if self.extended_key_usage:
+            purposes = x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in self.extended_key_usage])
+            found.append(_extension(purposes, critical=self.extended_key_usage_critical))
+        if self.policy is not None:
+            policy = x509.PolicyInformation(policy_oid(self.policy, test=test), None)
+            found.append(_extension(x509.CertificatePolicies([policy]), critical=False))
+        if self.no_check:
+            found.append(_extension(x509.OCSPNoCheck(), critical=False))
+        if self.short_term:
+            found.append(_extension(SHORT_TERM, critical=False))
+        return found
+
+
+def policy_oid(suffix: str, *, test: bool) -> x509.ObjectIdentifier:
+    """Return the certificate policy of a hierarchy, or anyPolicy."""
+    if suffix == "any":
+        return ANY_POLICY
+    return x509.ObjectIdentifier(f"{POLICY_ARC}.{2 if test else 1}.{suffix}")
+
+
+def _extension(value: x509.ExtensionType, *, critical: bool) -> x509.Extension[x509.ExtensionType]:
+    return x509.Extension(value.oid, critical, value)
+
+
+def validity(profile: Profile, now: datetime) -> tuple[datetime, datetime]:
+    """Return notBefore and notAfter, UTC, whole seconds.
+
+    Both ends are inclusive (RFC 5280 §4.1.2.5), hence the second taken off: a 10-minute certificate
+    covers exactly 600 seconds.
+    """
+    not_before = now.replace(microsecond=0)
+    return not_before, not_before + profile.lifetime - timedelta(seconds=1)
+
+
+def load() -> dict[str, Profile]:
+    """Return the profiles by name."""
+    raw = (files("intaglio.pki") / "profiles.toml").read_bytes()
+    return msgspec.toml.decode(raw, type=dict[str, Profile])
+
+
+PROFILES = load()

@@ -1,0 +1,136 @@
+"""What is certified of a signer, and its form in X.509: subject, directory attributes, alternative names."""
+
+import ipaddress
+from collections.abc import Sequence
+from datetime import date
+
+import msgspec
+from cryptography import x509
+from cryptography.x509.name import _ASN1Type as StringType  # the type of a constructor argument that is public
+from cryptography.x509.oid import NameOID
+
+from intaglio.pki.der import element, object_identifier
+
+# The order in which attributes stand in the subject: widest first, as directories are read.
+ATTRIBUTES: dict[str, tuple[x509.ObjectIdentifier, int]] = {
+    "country": (NameOID.COUNTRY_NAME, 2),
+    "state": (NameOID.STATE_OR_PROVINCE_NAME, 128),
+    "locality": (NameOID.LOCALITY_NAME, 128),
+    "postal_code": (NameOID.POSTAL_CODE, 40),
+    "street_address": (NameOID.STREET_ADDRESS, 128),
+    "jurisdiction_of_incorporation_country_name": (NameOID.JURISDICTION_COUNTRY_NAME, 2),
+    "jurisdiction_of_incorporation_state_or_province_name": (NameOID.JURISDICTION_STATE_OR_PROVINCE_NAME, 128),
+    "jurisdiction_of_incorporation_locality_name": (NameOID.JURISDICTION_LOCALITY_NAME, 128),
+    "business_category": (NameOID.BUSINESS_CATEGORY, 128),
+    "organization": (NameOID.ORGANIZATION_NAME, 64),
+    "organization_identifier": (NameOID.ORGANIZATION_IDENTIFIER, 64),
+    "organizational_unit": (NameOID.ORGANIZATIONAL_UNIT_NAME, 64),
+    "serial_number": (NameOID.SERIAL_NUMBER, 64),
+    "surname": (NameOID.SURNAME, 64),
+    "given_name": (NameOID.GIVEN_NAME, 64),
+    "pseudonym": (NameOID.PSEUDONYM, 128),
+    "common_name": (NameOID.COMMON_NAME, 64),
+    "email": (NameOID.EMAIL_ADDRESS, 255),
+}
+COUNTRY_ATTRIBUTES = frozenset({"country", "jurisdiction_of_incorporation_country_name"})
+
+
+class Typed(msgspec.Struct, frozen=True):
+    """A value under an object identifier, already as DER."""
+
+    oid: str
+    der: bytes
+
+
+class Subject(msgspec.Struct, frozen=True):
+    """Attributes of the subject by name; organizational units are several; `extra` follows them."""
+
+    attributes: dict[str, str]
+    organizational_units: tuple[str, ...] = ()
+    extra: tuple[Typed, ...] = ()
+
+
+class SubjectDirectory(msgspec.Struct, frozen=True):
+    """Subject directory attributes (RFC 3739 §3.2.2)."""
+
+    gender: str | None = None
+    date_of_birth: date | None = None
+    place_of_birth: str | None = None
+    country_of_citizenship: tuple[str, ...] = ()
+    country_of_residence: tuple[str, ...] = ()
+    extra: tuple[Typed, ...] = ()
+
+
+class SubjectAlternatives(msgspec.Struct, frozen=True):
+    """Alternative names (RFC 5280 §4.2.1.6)."""
+
+    emails: tuple[str, ...] = ()
+    dns_names: tuple[str, ...] = ()
+    uris: tuple[str, ...] = ()
+    ip_addresses: tuple[str, ...] = ()
+    other_names: tuple[Typed, ...] = ()
+
+
+def name(subject: Subject) -> x509.Name:
+    """Return the subject as a name, one attribute to each RDN, in the order of `ATTRIBUTES`."""
+    attributes: list[x509.NameAttribute[str] | x509.NameAttribute[bytes]] = []
+    for field, (oid, _) in ATTRIBUTES.items():
+        values: Sequence[str] = ()
+        if field == "organizational_unit":
+            values = subject.organizational_units
+        elif field in subject.attributes:
+            values = (subject.attributes[field],)
+        # pyca takes PrintableString and IA5String where RFC 5280 asks for them, else UTF8String.
+        attributes.extend(x509.NameAttribute(oid, value) for value in values)
+    for typed in subject.extra:
+        text, kind = _text(typed.der)
+        attributes.append(x509.NameAttribute(x509.ObjectIdentifier(typed.oid), text, kind, _validate=False))
+    return x509.Name(attributes)
+
+
+def _text(encoded: bytes) -> tuple[str, StringType]:
+    kind = StringType(encoded[0])
+    start = 2 if encoded[1] < 0x80 else 2 + (encoded[1] & 0x7F)
+    return encoded[start:].decode("utf-8"), kind
+
+
+# RFC 3739 §3.2.2, arcs below id-pda 1.3.6.1.5.5.7.9
+_DATE_OF_BIRTH = bytes.fromhex("06082b06010505070901")
+_PLACE_OF_BIRTH = bytes.fromhex("06082b06010505070902")
+_GENDER = bytes.fromhex("06082b06010505070903")
+_CITIZENSHIP = bytes.fromhex("06082b06010505070904")
+_RESIDENCE = bytes.fromhex("06082b06010505070905")
+
+
+def directory_attributes(directory: SubjectDirectory) -> x509.UnrecognizedExtension:
+    """Return SubjectDirectoryAttributes (RFC 5280 §4.2.1.8); dateOfBirth is noon GMT of the day."""
+    attributes: list[bytes] = []
+
+    def add(oid: bytes, *values: bytes) -> None:
+        attributes.append(element(0x30, oid, element(0x31, *sorted(values))))
+
+    if directory.date_of_birth is not None:
+        add(_DATE_OF_BIRTH, element(0x18, f"{directory.date_of_birth:%Y%m%d}120000Z".encode()))
+    if directory.place_of_birth is not None:
+        add(_PLACE_OF_BIRTH, element(0x0C, directory.place_of_birth.encode()))
+    if directory.gender is not None:
+        add(_GENDER, element(0x13, directory.gender.encode()))
+    if directory.country_of_citizenship:
+        add(_CITIZENSHIP, *(element(0x13, code.encode()) for code in directory.country_of_citizenship))
+    if directory.country_of_residence:
+        add(_RESIDENCE, *(element(0x13, code.encode()) for code in directory.country_of_residence))
+    for typed in directory.extra:
+        add(object_identifier(typed.oid), typed.der)
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.9"), element(0x30, *attributes))
+
+
+def alternatives(san: SubjectAlternatives) -> x509.SubjectAlternativeName:
+    """Return subjectAltName."""
+    names: list[x509.GeneralName] = [
+        *(x509.RFC822Name(value) for value in san.emails),
+        *(x509.DNSName(value) for value in san.dns_names),
+        *(x509.UniformResourceIdentifier(value) for value in san.uris),
+        *(x509.IPAddress(ipaddress.ip_address(value)) for value in san.ip_addresses),
+        *(x509.OtherName(x509.ObjectIdentifier(value.oid), value.der) for value in san.other_names),
+    ]
+    return x509.SubjectAlternativeName(names)

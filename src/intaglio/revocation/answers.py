@@ -1,0 +1,138 @@
+"""Answering for certificates: OCSP responses and CRLs, remembered for as long as they stay true."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import msgspec
+from sqlalchemy import Connection
+
+from intaglio.database.commits import Commits
+from intaglio.pki.issuer import Issuer
+from intaglio.revocation import crl, ocsp
+from intaglio.revocation.register import (
+    RevocationList,
+    State,
+    find,
+    latest_list,
+    publish_list,
+    revoked,
+    serial_text,
+)
+
+_MOST_REMEMBERED = 20_000
+_STATUS_AGE = timedelta(minutes=5)
+
+
+class Response(msgspec.Struct, frozen=True):
+    """An OCSP response with its times, which an HTTP cache wants to know; `current` False must not be cached."""
+
+    der: bytes
+    this_update: datetime
+    next_update: datetime
+    current: bool = True
+
+
+class Answers:
+    """What this process has answered and may answer again; `forget` when a revocation may have happened."""
+
+    def __init__(
+        self, responders: Mapping[str, ocsp.Responder], issuers: Mapping[str, Issuer], commits: Commits
+    ) -> None:
+        self._responders = responders
+        self._issuers = issuers
+        self._commits = commits
+        self._by_hashes = {
+            key: name for name, responder in responders.items() for key in ocsp.issuer_hashes(responder.issuer)
+        }
+        self._remembered: dict[bytes, Response] = {}
+        self._statuses: dict[tuple[str, int], Response] = {}
+
+    def forget(self) -> None:
+        """Drop every remembered response."""
+        self._remembered.clear()
+        self._statuses.clear()
+
+    async def ocsp(self, request: bytes, now: datetime) -> Response:
+        """Return the OCSPResponse to a DER request; raises `Malformed`."""
+        remembered = self._remembered.get(request)
+        if remembered is not None and now < _half_way(remembered.this_update, remembered.next_update):
+            return remembered
+        question = ocsp.read(request)
+        names = {
+            self._by_hashes.get(
+                (wanted.hash_algorithm.algorithm.dotted_string, wanted.issuer_name_hash, wanted.issuer_key_hash)
+            )
+            for wanted in question.cert_ids
+        }
+        name = names.pop()
+        if names or name is None:
+            # Another issuer, or several at once: not ours to answer (RFC 5019 §2.2.3).
+            return Response(ocsp.UNAUTHORIZED, now, now, current=False)
+        issuer_name: str = name
+
+        def look(connection: Connection) -> list[ocsp.Answer]:
+            return [answer(connection, issuer_name, wanted) for wanted in question.cert_ids]
+
+        answers = await self._commits.read(look)
+        responder = self._responders[issuer_name]
+        der = responder.sign(answers, now, question.nonce)
+        response = Response(
+            der, now, now + responder.currency, current=question.nonce is None and all(a.known for a in answers)
+        )
+        if response.current:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[request] = response
+        return response
+
+    async def status(self, issuer: str, serial: int, now: datetime) -> bytes:
+        """Return a signed OCSP response about one of the service's own certificates, a few minutes old at most."""
+        remembered = self._statuses.get((issuer, serial))
+        if remembered is not None and now < remembered.this_update + _STATUS_AGE:
+            return remembered.der
+        responder = self._responders[issuer]
+        wanted = ocsp.cert_id(responder.issuer, serial)
+        found = await self._commits.read(lambda connection: answer(connection, issuer, wanted))
+        response = Response(responder.sign([found], now), now, now + responder.currency)
+        self._statuses[issuer, serial] = response
+        return response.der
+
+    async def revocation_list(self, issuer: str, now: datetime) -> RevocationList | None:
+        """Return the CRL now published for `issuer`, making a new one when it is due; None if there is no such CA."""
+        if issuer not in self._issuers:
+            return None
+        found = await self._commits.read(lambda connection: latest_list(connection, issuer))
+        if found is not None and now < _half_way(found.this_update, found.next_update):
+            return found
+        return await self.publish(issuer, now)
+
+    async def publish(self, issuer: str, now: datetime) -> RevocationList:
+        """Sign and store the next CRL of `issuer`."""
+        currency = self._responders[issuer].currency
+        return await self._commits.write(lambda c: publish(c, self._issuers[issuer], now, currency))
+
+
+def _half_way(this_update: datetime, next_update: datetime) -> datetime:
+    return this_update + (next_update - this_update) / 2
+
+
+def answer(connection: Connection, issuer: str, wanted: ocsp.CertID) -> ocsp.Answer:
+    """Return the status of one certificate of `issuer`.
+
+    What was only planned is unknown: nobody was ever given such a certificate, and it must not become good.
+    """
+    standing = find(connection, issuer, serial_text(wanted.serial_number)) if wanted.serial_number > 0 else None
+    if standing is None or standing.state == State.PLANNED:
+        return ocsp.Answer(wanted, known=False)
+    if standing.state == State.REVOKED:
+        return ocsp.Answer(wanted, revoked_at=standing.revoked_at, reason=standing.reason or "unspecified")
+    return ocsp.Answer(wanted)
+
+
+def publish(connection: Connection, issuer: Issuer, now: datetime, currency: timedelta) -> RevocationList:
+    """Sign and store the next CRL of `issuer` within a transaction."""
+    before = latest_list(connection, issuer.name)
+    number = 1 if before is None else before.number + 1
+    fresh = crl.build(issuer, revoked(connection, issuer.name), number=number, now=now, currency=currency)
+    publish_list(connection, fresh)
+    return fresh

@@ -1,0 +1,41 @@
+"""Certificate revocation lists (RFC 5280 §5)."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from intaglio.errors import IssuanceRefused
+from intaglio.pki.issuer import Issuer, signature_hash
+from intaglio.revocation.register import RevocationList, Standing
+
+
+def build(
+    issuer: Issuer, revoked: Sequence[Standing], *, number: int, now: datetime, currency: timedelta
+) -> RevocationList:
+    """Return the CRL of `issuer`, current from `now` for `currency`."""
+    if issuer.certificate is None:
+        raise IssuanceRefused(f"{issuer.name} has no certificate yet")
+    this_update = now.replace(microsecond=0)
+    next_update = this_update + currency
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(this_update)
+        .next_update(next_update)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
+        .add_extension(x509.CRLNumber(number), critical=False)
+    )
+    for standing in revoked:
+        entry = (
+            x509.RevokedCertificateBuilder()
+            .serial_number(int(standing.serial, 16))
+            .revocation_date(standing.revoked_at or this_update)
+        )
+        # The reason unspecified is left out rather than said (RFC 5280 §5.3.1).
+        if standing.reason and standing.reason != "unspecified":
+            entry = entry.add_extension(x509.CRLReason(x509.ReasonFlags(standing.reason)), critical=False)
+        builder = builder.add_revoked_certificate(entry.build())
+    crl = builder.sign(issuer.key, signature_hash(issuer.key))
+    return RevocationList(issuer.name, number, this_update, next_update, crl.public_bytes(Encoding.DER))

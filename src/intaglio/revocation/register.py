@@ -1,0 +1,176 @@
+"""The register of certificates: planned before they are signed, issued, and perhaps revoked."""
+
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, select, update
+from sqlalchemy.exc import IntegrityError
+
+from intaglio.database.engine import bump_revision
+from intaglio.database.schema import Instant, metadata
+from intaglio.errors import Conflict, NotFound, StoreUnavailable
+from intaglio.pki.issuer import Prepared
+
+
+class State(StrEnum):
+    """Where a certificate is in its life."""
+
+    PLANNED = "planned"
+    ISSUED = "issued"
+    REVOKED = "revoked"
+
+
+certificates = Table(
+    "certificates",
+    metadata,
+    # The unique key is what keeps two nodes from signing the same serial number.
+    Column("issuer", String(32), primary_key=True),
+    Column("serial", String(40), primary_key=True),
+    Column("profile", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("subject", String(2048), nullable=False),
+    Column("not_before", Instant, nullable=False),
+    Column("not_after", Instant, nullable=False),
+    Column("account_id", String(32)),
+    Column("der", LargeBinary),
+    Column("revoked_at", Instant),
+    Column("reason", String(32)),
+    Index("certificates_revoked", "issuer", "revoked_at"),
+)
+
+revocation_lists = Table(
+    "revocation_lists",
+    metadata,
+    Column("issuer", String(32), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("this_update", Instant, nullable=False),
+    Column("next_update", Instant, nullable=False),
+    Column("der", LargeBinary, nullable=False),
+)
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """What the register knows of one certificate; `serial` is lower-case hex without leading zeros."""
+
+    issuer: str
+    serial: str
+    profile: str
+    state: State
+    subject: str
+    not_before: datetime
+    not_after: datetime
+    account_id: str | None = None
+    revoked_at: datetime | None = None
+    reason: str | None = None
+
+
+class RevocationList(msgspec.Struct, frozen=True):
+    """A CRL as published."""
+
+    issuer: str
+    number: int
+    this_update: datetime
+    next_update: datetime
+    der: bytes
+
+
+def serial_text(serial: int) -> str:
+    """Return a serial number as the register writes it."""
+    return f"{serial:x}"
+
+
+def plan(connection: Connection, prepared: Prepared, account_id: str | None) -> None:
+    """Make the intention to sign durable; raises `StoreUnavailable` if the serial was ever drawn before."""
+    row = {
+        "issuer": prepared.issuer,
+        "serial": serial_text(prepared.serial),
+        "profile": prepared.profile,
+        "state": State.PLANNED,
+        "subject": prepared.subject.rfc4514_string(),
+        "not_before": prepared.not_before,
+        "not_after": prepared.not_after,
+        "account_id": account_id,
+    }
+    try:
+        connection.execute(certificates.insert(), row)
+    except IntegrityError as error:
+        raise StoreUnavailable(f"serial {row['serial']} of {prepared.issuer} was drawn before") from error
+
+
+def issued(connection: Connection, issuer: str, certificate: x509.Certificate) -> None:
+    """Record that a planned certificate was signed."""
+    done = connection.execute(
+        update(certificates)
+        .where(
+            certificates.c.issuer == issuer,
+            certificates.c.serial == serial_text(certificate.serial_number),
+            certificates.c.state == State.PLANNED,
+        )
+        .values(state=State.ISSUED, der=certificate.public_bytes(Encoding.DER))
+    )
+    if done.rowcount != 1:
+        raise StoreUnavailable(f"{issuer} signed a certificate that was never planned")
+
+
+def find(connection: Connection, issuer: str, serial: str) -> Standing | None:
+    """Return what is known of a serial number, or None when it was never drawn."""
+    row = connection.execute(
+        select(certificates).where(certificates.c.issuer == issuer, certificates.c.serial == serial)
+    ).one_or_none()
+    return None if row is None else _standing(row)
+
+
+def revoke(connection: Connection, issuer: str, serial: str, reason: str, now: datetime) -> Standing:
+    """Revoke for good; raises `NotFound` for a serial never issued, `Conflict` if it is revoked already."""
+    standing = find(connection, issuer, serial)
+    if standing is None or standing.state == State.PLANNED:
+        raise NotFound("No such certificate.", {"serial": "not issued here"})
+    if standing.state == State.REVOKED:
+        raise Conflict("The certificate is revoked already.", {"serial": "revoked already"})
+    connection.execute(
+        update(certificates)
+        .where(certificates.c.issuer == issuer, certificates.c.serial == serial)
+        .values(state=State.REVOKED, revoked_at=now.replace(microsecond=0), reason=reason)
+    )
+    bump_revision(connection)
+    found = find(connection, issuer, serial)
+    if found is None:
+        raise StoreUnavailable(f"{issuer}/{serial} vanished while it was revoked")
+    return found
+
+
+def revoked(connection: Connection, issuer: str) -> list[Standing]:
+    """Return every revoked certificate of an issuer, oldest revocation first."""
+    rows = connection.execute(
+        select(certificates)
+        .where(certificates.c.issuer == issuer, certificates.c.state == State.REVOKED)
+        .order_by(certificates.c.revoked_at)
+    )
+    return [_standing(row) for row in rows]
+
+
+def latest_list(connection: Connection, issuer: str) -> RevocationList | None:
+    """Return the CRL with the highest number."""
+    row = connection.execute(
+        select(revocation_lists)
+        .where(revocation_lists.c.issuer == issuer)
+        .order_by(desc(revocation_lists.c.number))
+        .limit(1)
+    ).one_or_none()
+    if row is None:
+        return None
+    return RevocationList(row.issuer, row.number, row.this_update, row.next_update, bytes(row.der))
+
+
+def publish_list(connection: Connection, entry: RevocationList) -> None:
+    """Store a new CRL."""
+    connection.execute(revocation_lists.insert(), msgspec.structs.asdict(entry))
+
+
+def _standing(row: object) -> Standing:
+    fields = {name: getattr(row, name) for name in Standing.__struct_fields__}
+    fields["state"] = State(fields["state"])
+    return Standing(**fields)

@@ -1,0 +1,142 @@
+"""Putting the parts together for serving, and the work that goes on beside the requests."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+
+from intaglio.accounts.sessions import Sessions
+from intaglio.clock import Clock, SystemClock
+from intaglio.database.commits import Commits
+from intaglio.database.engine import migrate
+from intaglio.errors import IntaglioError
+from intaglio.keys.live import LiveKeys
+from intaglio.ledger.entry import Event
+from intaglio.pki.hierarchy import AUTHORITIES, FAMILIES
+from intaglio.pki.profiles import POLICY_ARC
+from intaglio.revocation.answers import Answers
+from intaglio.revocation.ocsp import Responder
+from intaglio.service.home import TOKEN_SECRET, Home
+from intaglio.signing.destruction import destroy_expired
+from intaglio.signing.engine import Engine, Spending
+from intaglio.timestamping.authority import Authority
+
+_log = logging.getLogger("intaglio.service")
+
+_HOUSEKEEPING_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Service:
+    """The running service: what the doors work with."""
+
+    home: Home
+    engine: Engine
+    sessions: Sessions
+    draining: bool = False
+
+    async def record(self, event: Event) -> None:
+        """Write one entry, durably."""
+        await self.engine.commits.together(self.engine.chain.append, event)
+
+    async def ready(self) -> dict[str, str]:
+        """Return what keeps the service from working, by part; empty when it is ready."""
+        troubles: dict[str, str] = {}
+        if self.draining:
+            troubles["listener"] = "draining"
+        try:
+            await asyncio.wait_for(self.sessions.refresh(), 2)
+        except (IntaglioError, TimeoutError):
+            troubles["database"] = "does not answer"
+        return troubles
+
+
+def compose(home: Home, clock: Clock) -> Service:
+    """Return the service of an opened home; raises `KeyUnavailable` when a key does not open."""
+    settings = home.settings
+    migrate(home.engine)
+    commits = Commits(home.engine, most_waiting=settings.limits.waiting_writes)
+    issuers = {name: home.issuer(name) for name in AUTHORITIES}
+    leaf = timedelta(hours=settings.status.leaf_hours)
+    authority = timedelta(hours=settings.status.authority_hours)
+    responders = {
+        name: Responder(
+            home.certificate(name),
+            home.certificate(f"{name}-ocsp"),
+            home.keyring.key(f"{name}-ocsp"),
+            authority if name.endswith("root") else leaf,
+        )
+        for name in AUTHORITIES
+    }
+    authorities = {
+        family.tsa: Authority(
+            certificate=home.certificate(family.tsa),
+            chain=[home.certificate(family.root)],
+            key=home.keyring.key(family.tsa),
+            policy=f"{POLICY_ARC}.{2 if hierarchy == 'test' else 1}.2",
+            accuracy=timedelta(milliseconds=settings.timestamp.accuracy_ms),
+        )
+        for hierarchy, family in FAMILIES.items()
+    }
+    engine = Engine(
+        clock=clock,
+        commits=commits,
+        chain=home.chain,
+        spending=Spending(home.chain),
+        custody=home.identity_custody,
+        live=LiveKeys(settings.keys.live_keys),
+        threads=ThreadPoolExecutor(settings.keys.signing_threads, thread_name_prefix="sign"),
+        issuers=issuers,
+        responders=responders,
+        authorities=authorities,
+        answers=Answers(responders, issuers, commits),
+    )
+    sessions = Sessions(commits, home.keyring.secret(TOKEN_SECRET), settings.token_lifetime)
+    return Service(home, engine, sessions)
+
+
+@asynccontextmanager
+async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Service]:
+    """Run the service's own work for as long as the block lasts: commits, staying current, housekeeping."""
+    service = compose(home, clock or SystemClock())
+    engine = service.engine
+    engine.commits.start()
+    await service.sessions.refresh()
+
+    def changed() -> None:
+        engine.answers.forget()
+        engine.live.clear()
+
+    tasks = [
+        asyncio.create_task(service.sessions.watch(changed), name="watch"),
+        asyncio.create_task(_keep_house(service), name="housekeeping"),
+    ]
+    try:
+        yield service
+    finally:
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        await engine.commits.stop()
+        engine.threads.shutdown()
+        home.engine.dispose()
+
+
+async def _keep_house(service: Service) -> None:
+    """Destroy what is over and publish what is due, for ever; a failure is logged and tried again."""
+    engine = service.engine
+    while True:
+        try:
+            await destroy_expired(engine)
+            for name in engine.issuers:
+                await engine.answers.revocation_list(name, engine.clock.now())
+        except IntaglioError as error:
+            _log.warning("housekeeping will be tried again: %s", error)
+        except Exception:
+            _log.exception("housekeeping failed and will be tried again")
+        await asyncio.sleep(_HOUSEKEEPING_SECONDS)

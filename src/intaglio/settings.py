@@ -1,0 +1,155 @@
+"""What an operator decides, read once from `HOME/intaglio.toml`.
+
+Unknown keys refuse start-up: a misspelt limit must not silently be no limit.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from intaglio.errors import Conflict, ContentRefused, KeyUnavailable
+
+FILE_NAME = "intaglio.toml"
+
+
+class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The mutual-TLS listener of the API."""
+
+    bind: str = "127.0.0.1"
+    port: int = 8443
+
+
+class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The plain-HTTP listener: OCSP, CRLs, issuer certificates, RFC 3161.
+
+    `url` is written into certificates: it must reach this listener for years.
+    """
+
+    url: str
+    bind: str = "127.0.0.1"
+    port: int = 8080
+
+
+class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the state lives; a relative SQLite path is relative to the home folder."""
+
+    url: str = "sqlite:///intaglio.db"
+
+
+class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`master_key` is `file:PATH` (relative to the home folder) or `env:NAME`, 32 bytes as 64 hex characters."""
+
+    master_key: str = "file:master.key"
+    live_keys: int = 4096
+    signing_threads: int = 2
+
+
+class TokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Access tokens of the API."""
+
+    lifetime_seconds: int = 1800
+
+
+class StatusSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long revocation status stays current, in hours.
+
+    CA and TSA status is long-lived on purpose: what was embedded in a document is all that an
+    offline validator will ever see of it.
+    """
+
+    leaf_hours: int = 24
+    authority_hours: int = 24 * 180
+
+
+class TimestampSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The time-stamping authority's promise: accuracy in milliseconds."""
+
+    accuracy_ms: int = 1000
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Structured logs on standard error."""
+
+    level: str = "INFO"
+    access: bool = True
+
+
+class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds of one process."""
+
+    waiting_writes: int = 2048
+    connections: int = 2048
+    drain_seconds: int = 15
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    name: str
+    hosts: list[str]
+    public: PublicSettings
+    api: ApiSettings = ApiSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    keys: KeySettings = KeySettings()
+    tokens: TokenSettings = TokenSettings()
+    status: StatusSettings = StatusSettings()
+    timestamp: TimestampSettings = TimestampSettings()
+    log: LogSettings = LogSettings()
+    limits: LimitSettings = LimitSettings()
+
+    @property
+    def token_lifetime(self) -> timedelta:
+        """How long an access token lives."""
+        return timedelta(seconds=self.tokens.lifetime_seconds)
+
+
+def load(home: Path) -> Settings:
+    """Read the settings of `home`; raises `Conflict` when there are none, `ContentRefused` on a bad key."""
+    path = home / FILE_NAME
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        message = f"No Intaglio home at {home}: run 'intaglio init --home {home}' first."
+        raise Conflict(message, {"home": "not initialised"}) from error
+    try:
+        return msgspec.toml.decode(raw, type=Settings)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise ContentRefused(f"{path}: {error}", {"settings": str(error)}) from error
+
+
+def database_url(settings: Settings, home: Path) -> str:
+    """Return the SQLAlchemy URL, relative SQLite paths resolved against `home`."""
+    url = settings.database.url
+    prefix = "sqlite:///"
+    if url.startswith(prefix) and not url.startswith("sqlite:////"):
+        return prefix + str((home / url.removeprefix(prefix)).resolve())
+    if url.startswith("env:"):
+        return os.environ[url.removeprefix("env:")]
+    return url
+
+
+def master_key(settings: Settings, home: Path) -> bytes:
+    """Return the 32 bytes of the master key; raises `KeyUnavailable` when it cannot be read."""
+    scheme, _, place = settings.keys.master_key.partition(":")
+    if scheme == "file":
+        path = home / place
+        try:
+            text = path.read_text(encoding="ascii").strip()
+            exposed = path.stat().st_mode & 0o077
+        except (OSError, ValueError) as error:
+            raise KeyUnavailable(f"the master key file {path} cannot be read") from error
+        if exposed:
+            raise KeyUnavailable(f"{path} can be read by others: run 'chmod 600 {path}'")
+    elif scheme == "env":
+        text = os.environ.get(place, "").strip()
+    else:
+        raise KeyUnavailable("keys.master_key must be file:PATH or env:NAME")
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise KeyUnavailable(f"the master key at {scheme}:{place} is not 64 hex characters")
+    return key

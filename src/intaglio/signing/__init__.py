@@ -1,0 +1,1 @@
+"""The use cases: create an identity, sign a digest, stamp a digest."""

@@ -1,0 +1,79 @@
+"""The parts that the use cases work with, put together by the composition root."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+import msgspec
+from sqlalchemy import Connection
+
+from intaglio.accounts import quota
+from intaglio.accounts.quota import Resource
+from intaglio.clock import Clock
+from intaglio.database.commits import Commits
+from intaglio.errors import IntaglioError
+from intaglio.keys.custody import Custody
+from intaglio.keys.live import LiveKeys
+from intaglio.ledger.entry import Event
+from intaglio.ledger.writer import Chain
+from intaglio.pki.issuer import Issuer
+from intaglio.revocation.answers import Answers
+from intaglio.revocation.ocsp import Responder
+from intaglio.timestamping.authority import Authority
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """What is to be spent, and the entry that says on what."""
+
+    resource: Resource
+    account_id: str
+    event: Event
+
+
+class Spending:
+    """Quota spent and entry written in one transaction, for many requests at once."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+
+    def spend(self, connection: Connection, wanted: Sequence[Spent]) -> list[IntaglioError | None]:
+        """Spend for each in order; answer None, or the refusal, for each. A refused one leaves no entry here."""
+        outcomes: list[IntaglioError | None] = [None] * len(wanted)
+        for resource in {one.resource for one in wanted}:
+            places = [place for place, one in enumerate(wanted) if one.resource == resource]
+            refusals = quota.spend(connection, resource, [wanted[place].account_id for place in places])
+            for place, refusal in zip(places, refusals, strict=True):
+                outcomes[place] = refusal
+        self._chain.append(
+            connection, [one.event for one, refusal in zip(wanted, outcomes, strict=True) if refusal is None]
+        )
+        return outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Everything that signing needs, each part concrete."""
+
+    clock: Clock
+    commits: Commits
+    chain: Chain
+    spending: Spending
+    custody: Custody
+    live: LiveKeys
+    threads: ThreadPoolExecutor
+    issuers: Mapping[str, Issuer]
+    responders: Mapping[str, Responder]
+    authorities: Mapping[str, Authority]
+    answers: Answers
+
+    async def in_thread(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do cryptography beside the event loop: pyca lets go of the interpreter meanwhile."""
+        loop = asyncio.get_running_loop()
+        if kwargs:
+            return await loop.run_in_executor(self.threads, lambda: work(*args, **kwargs))
+        return await loop.run_in_executor(self.threads, work, *args)

@@ -1,0 +1,95 @@
+"""Use case: sign a digest with the key of an identity."""
+
+import asyncio
+from datetime import datetime
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from sqlalchemy import Connection
+
+from intaglio.accounts import quota
+from intaglio.accounts.quota import Resource
+from intaglio.accounts.sessions import Caller
+from intaglio.errors import KeyUnavailable, NotFound
+from intaglio.keys.algorithm import PrivateKey
+from intaglio.ledger.entry import Event
+from intaglio.signing import register
+from intaglio.signing.digest import Digest
+from intaglio.signing.engine import Engine, Spent
+
+_PREHASHED = Prehashed(hashes.SHA256())
+_PKCS1 = padding.PKCS1v15()
+_ECDSA = ec.ECDSA(_PREHASHED)
+
+
+def not_found() -> NotFound:
+    """Return the one refusal for an identity that is unknown, somebody else's, or over."""
+    return NotFound("There is no such identity.", {"id": "not found: create an identity and use its id for 10 minutes"})
+
+
+async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: Digest, request_id: str) -> bytes:
+    """Return the signature over `digest`: PKCS#1 v1.5 for RSA (RFC 8017 §8.2), DER for ECDSA (RFC 3279 §2.2.3).
+
+    1. the identity is found, among the caller's own; 2. it is not over; 3. quota is spent and the entry written,
+    durably, in a commit shared with concurrent requests, 4. while the key signs in another thread; 5. both done,
+    the signature leaves; had the key failed, the quota is given back and the failure recorded.
+    Raises `NotFound`, `QuotaSpent` or a `ServiceFault`.
+    """
+    now = engine.clock.now()
+    # 1, 2
+    key = await _key(engine, caller, identity_id, now)
+    # 3, 4
+    event = Event(
+        at=now,
+        kind="signature.made",
+        account_id=caller.account.id,
+        reference=identity_id,
+        request_id=request_id,
+        details={"digest": digest.value.hex(), "credential": caller.credential_id},
+    )
+    signing = asyncio.ensure_future(engine.in_thread(_sign, key, digest.value))
+    try:
+        await engine.commits.together(engine.spending.spend, Spent(Resource.SIGNATURES, caller.account.id, event))
+    except BaseException:
+        signing.cancel()
+        raise
+    # 5
+    try:
+        return await signing
+    except Exception as error:
+        await asyncio.shield(engine.commits.write(lambda c: _failed(c, engine, event, error)))
+        raise KeyUnavailable(f"the key of {identity_id} could not sign: {error}") from error
+
+
+async def _key(engine: Engine, caller: Caller, identity_id: str, now: datetime) -> PrivateKey:
+    # The account is part of the name, so that another account's identity is simply not found.
+    owner = f"{caller.account.id}/{identity_id}"
+    key = engine.live.get(owner, now)
+    if key is not None:
+        return key
+    identity = await engine.commits.read(lambda c: register.usable(c, identity_id, caller.account.id, now))
+    if identity is None or identity.sealed_key is None:
+        raise not_found()
+    key = await engine.in_thread(engine.custody.unseal, identity.sealed_key, identity_id)
+    engine.live.put(owner, key, identity.not_after)
+    return key
+
+
+def _sign(key: PrivateKey, digest: bytes) -> bytes:
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(digest, _PKCS1, _PREHASHED)
+    return key.sign(digest, _ECDSA)
+
+
+def _failed(connection: Connection, engine: Engine, event: Event, error: Exception) -> None:
+    quota.give_back(connection, Resource.SIGNATURES, str(event.account_id))
+    failure = Event(
+        at=engine.clock.now(),
+        kind="signature.failed",
+        account_id=event.account_id,
+        reference=event.reference,
+        request_id=event.request_id,
+        details={"digest": event.details["digest"], "error": type(error).__name__},
+    )
+    engine.chain.append(connection, [failure])

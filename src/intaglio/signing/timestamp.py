@@ -1,0 +1,86 @@
+"""Use cases: stamp a digest for an account, and answer an RFC 3161 request from anybody."""
+
+import asyncio
+import secrets
+from datetime import datetime
+
+from intaglio.accounts.quota import Resource
+from intaglio.accounts.sessions import Caller
+from intaglio.ledger.entry import Event
+from intaglio.pki.hierarchy import FAMILIES, Hierarchy
+from intaglio.signing.digest import Digest
+from intaglio.signing.engine import Engine, Spent
+from intaglio.timestamping.tsp import MessageImprint, StampRefused, granted, rejected, sha256_imprint
+
+
+def new_serial() -> int:
+    """Return a time-stamp's serial number: 159 random bits, unique over all nodes (RFC 3161 §2.4.2 asks for ≤ 160)."""
+    return secrets.randbits(159) | 1 << 158
+
+
+async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_id: str) -> bytes:
+    """Return a TimeStampToken over a SHA-256 digest, DER, certificates included.
+
+    1. the time is taken; 2. quota is spent and the entry written, durably, in a commit shared with concurrent
+    requests, 3. while the token is signed in another thread; 4. both done, the token leaves.
+    Raises `QuotaSpent` or a `ServiceFault`.
+    """
+    # 1
+    now = engine.clock.now()
+    tsa = FAMILIES[caller.account.hierarchy].tsa
+    serial = new_serial()
+    imprint = sha256_imprint(digest.value)
+    # 2, 3
+    event = _event(now, tsa, serial, imprint, request_id, caller.account.id)
+    stamping = asyncio.ensure_future(engine.in_thread(engine.authorities[tsa].stamp, imprint, serial, now))
+    try:
+        await engine.commits.together(engine.spending.spend, Spent(Resource.TIMESTAMPS, caller.account.id, event))
+    except BaseException:
+        stamping.cancel()
+        raise
+    # 4
+    return await stamping
+
+
+async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, request_id: str) -> bytes:
+    """Return the TimeStampResp to a DER TimeStampReq; refusals are answers too (RFC 3161 §2.4.2).
+
+    Raises a `ServiceFault` when the time cannot be trusted or the entry not be written.
+    """
+    now = engine.clock.now()
+    tsa = FAMILIES[hierarchy].tsa
+    try:
+        request = engine.authorities[tsa].read(der)
+    except StampRefused as refusal:
+        await engine.commits.together(
+            engine.chain.append,
+            Event(now, "timestamp.refused", request_id=request_id, details={"failure": refusal.failure.name}),
+        )
+        return rejected(refusal.failure, str(refusal))
+    serial = new_serial()
+    event = _event(now, tsa, serial, request.message_imprint, request_id, None)
+    token, _ = await asyncio.gather(
+        engine.in_thread(
+            engine.authorities[tsa].stamp,
+            request.message_imprint,
+            serial,
+            now,
+            request.nonce,
+            cert_req=request.cert_req,
+        ),
+        engine.commits.together(engine.chain.append, event),
+    )
+    return granted(token)
+
+
+def _event(
+    now: datetime, tsa: str, serial: int, imprint: MessageImprint, request_id: str, account_id: str | None
+) -> Event:
+    return Event(
+        at=now,
+        kind="timestamp.made",
+        account_id=account_id,
+        reference=f"{serial:x}",
+        request_id=request_id,
+        details={"tsa": tsa, "imprint": imprint.hashed_message.hex()},
+    )

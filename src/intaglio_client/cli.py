@@ -1,0 +1,259 @@
+"""The command line: sign PDFs, verify them, look at an account."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from intaglio_client.batch import Job, jobs_for, sign_all
+from intaglio_client.client import AsyncClient, Client
+from intaglio_client.errors import ClientError, Refused, Unusable
+from intaglio_client.pdf import Level, Signing
+from intaglio_client.profile import Profile, connection, read_file, read_json, read_profile
+from intaglio_client.report import Verdict, as_json, as_text
+from intaglio_client.stamp import Stamp
+from intaglio_client.verification import verify_pdf
+
+EXIT_CODES: Final = """Exit codes: 0 done or valid, 1 invalid or not signed, 2 wrong usage or file,
+3 indeterminate, 4 refused by the service, 5 service not reached or not understood."""
+
+app = typer.Typer(
+    name="intaglio-client",
+    help="Sign PDFs with the signing service; the documents stay here, only digests are sent.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+CONNECTION: Final = "Connection"
+IDENTITY: Final = "Identity"
+
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(envvar="INTAGLIO_BASE_URL", help="As in https://sign.example:8443.", rich_help_panel=CONNECTION),
+]
+CredentialsFile = Annotated[
+    Path | None,
+    typer.Option(envvar="INTAGLIO_CREDENTIALS", help="JSON: api_key, api_secret.", rich_help_panel=CONNECTION),
+]
+ClientCert = Annotated[
+    Path | None,
+    typer.Option(envvar="INTAGLIO_CLIENT_CERT", help="PEM; may hold the chain.", rich_help_panel=CONNECTION),
+]
+ClientKey = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="INTAGLIO_CLIENT_KEY",
+        help="PEM; its passphrase comes from INTAGLIO_CLIENT_KEY_PASSPHRASE.",
+        rich_help_panel=CONNECTION,
+    ),
+]
+ServerCa = Annotated[
+    Path | None,
+    typer.Option(envvar="INTAGLIO_SERVER_CA", help="PEM; the CA of the server.", rich_help_panel=CONNECTION),
+]
+ProfileFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="INTAGLIO_PROFILE",
+        help="TOML or JSON file of base_url, credentials, client_cert, client_key, client_key_passphrase_env, "
+        "server_ca and identity; paths are relative to it.",
+        rich_help_panel=CONNECTION,
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog=EXIT_CODES)
+def sign(
+    files: Annotated[list[Path], typer.Argument(help="IN.pdf OUT.pdf, or any number of files with --out-dir.")],
+    *,
+    out_dir: Annotated[Path | None, typer.Option(help="Folder for the signed files, under their own names.")] = None,
+    level: Annotated[Level, typer.Option(help="PAdES baseline level.", case_sensitive=False)] = Level.B_LTA,
+    stamp: Annotated[bool, typer.Option("--stamp/--no-stamp", help="Show the signature on the page.")] = False,
+    page: Annotated[int, typer.Option(help="Page of the stamp; 1 is the first, -1 the last.")] = -1,
+    box: Annotated[str, typer.Option(help="Place of the stamp: left,bottom,right,top in points.")] = "56,56,256,116",
+    field: Annotated[str | None, typer.Option(help="Signature field to fill, or to make.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why it is signed; stands in the signature.")] = None,
+    location: Annotated[str | None, typer.Option(help="Where it is signed; stands in the signature.")] = None,
+    cn: Annotated[str | None, typer.Option("--cn", help="Common name.", rich_help_panel=IDENTITY)] = None,
+    organization: Annotated[str | None, typer.Option(help="Organization.", rich_help_panel=IDENTITY)] = None,
+    ou: Annotated[
+        list[str] | None, typer.Option("--ou", help="Organizational unit; may be repeated.", rich_help_panel=IDENTITY)
+    ] = None,
+    country: Annotated[str | None, typer.Option(help="Country, two capital letters.", rich_help_panel=IDENTITY)] = None,
+    email: Annotated[str | None, typer.Option(help="E-mail address.", rich_help_panel=IDENTITY)] = None,
+    identity_json: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of a whole identity request; options add to it.", rich_help_panel=IDENTITY),
+    ] = None,
+    other_root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Root (PEM) of others who time-stamped the document before; may be repeated."),
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=32, help="Documents signed at a time.")] = 4,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace output files that exist.")] = False,
+    base_url: BaseUrl = None,
+    credentials: CredentialsFile = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
+    server_ca: ServerCa = None,
+    profile: ProfileFile = None,
+) -> None:
+    """Sign one PDF, or many with one identity.
+
+    intaglio-client sign contract.pdf signed.pdf --cn "Jane Doe" --stamp
+    """
+    with _errors_told():
+        settings = _profile(profile, Profile(base_url, credentials, client_cert, client_key, None, server_ca))
+        todo = jobs_for(files, out_dir, overwrite=overwrite)
+        signing = Signing(
+            level=level,
+            field=field,
+            reason=reason,
+            location=location,
+            other_roots=tuple(read_file(each, "root certificate").decode("latin-1") for each in other_root or ()),
+            stamp=Stamp(page - 1 if page > 0 else page, _box(box)) if stamp else None,
+        )
+        subject = {"common_name": cn, "organization": organization, "organizational_unit": ou or None}
+        request = _request(settings, identity_json, {**subject, "country": country, "email": email})
+        failed = asyncio.run(_sign(settings, todo, request, signing, at_once=jobs))
+        for job, error in failed:
+            _tell(error, f"{job.source}: ")
+        if failed:
+            raise typer.Exit(_exit_code(failed[0][1]))
+
+
+@app.command(epilog=EXIT_CODES)
+def verify(
+    file: Annotated[Path, typer.Argument(help="The signed PDF.")],
+    trust: Annotated[list[Path], typer.Option(help="Trusted root certificate, PEM or DER; may be repeated.")],
+    at: Annotated[datetime | None, typer.Option(help="Judge as of this moment, UTC, instead of now.")] = None,
+    online: Annotated[
+        bool, typer.Option("--online/--offline", help="Ask the authorities for status the file does not hold.")
+    ] = False,
+    as_json_text: AsJson = False,
+) -> None:
+    """Judge the signatures of a PDF: who, when, by which chain and evidence, and whether it was changed."""
+    with _errors_told():
+        # pyHanko logs what it finds wrong; the report says it, once and in words.
+        for name in ("pyhanko", "pyhanko_certvalidator"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        report = verify_pdf(
+            read_file(file, "document"),
+            [read_file(each, "trusted certificate") for each in trust],
+            at=at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at,
+            online=online,
+        )
+        typer.echo(as_json(report) if as_json_text else as_text(report))
+        code = {Verdict.VALID: 0, Verdict.INVALID: 1, Verdict.INDETERMINATE: 3}[report.verdict]
+        if code:
+            raise typer.Exit(code)
+
+
+@app.command(epilog=EXIT_CODES)
+def status(
+    *,
+    base_url: BaseUrl = None,
+    credentials: CredentialsFile = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
+    server_ca: ServerCa = None,
+    profile: ProfileFile = None,
+    as_json_text: AsJson = False,
+) -> None:
+    """Show the account's quotas and counters, and until when the login holds."""
+    with _errors_told():
+        settings = _profile(profile, Profile(base_url, credentials, client_cert, client_key, None, server_ca))
+        url, options = connection(settings, os.environ)
+        with Client(url, **options) as client:
+            token = client.login()
+            found: dict[str, Any] = {
+                "base_url": url,
+                "api_key": options["api_key"],
+                "token_good_until": token.good_until,
+                "quotas": {
+                    "signatures": client.quota("signatures"),
+                    "timestamps": client.quota("timestamps"),
+                },
+                "counters": {
+                    "signatures": client.counter("signatures"),
+                    "timestamps": client.counter("timestamps"),
+                    "identities": client.counter("identities"),
+                },
+            }
+        if as_json_text:
+            typer.echo(msgspec.json.format(msgspec.json.encode(found)))
+            return
+        typer.echo(f"service      {url}\napi key      {options['api_key']}")
+        typer.echo(f"logged in    until {token.good_until:%Y-%m-%d %H:%M:%S %Z}")
+        for name, left in found["quotas"].items():
+            typer.echo(f"{name:<12} {left} left, {found['counters'][name]} made")
+        typer.echo(f"{'identities':<12} {found['counters']['identities']} made")
+
+
+app.command("whoami", help="The same as status.", epilog=EXIT_CODES)(status)
+
+
+async def _sign(
+    settings: Profile, todo: list[Job], request: dict[str, Any], signing: Signing, *, at_once: int
+) -> list[tuple[Job, ClientError]]:
+    url, options = connection(settings, os.environ)
+    async with AsyncClient(url, **options) as client:
+        return await sign_all(client, todo, request, signing, at_once=at_once)
+
+
+def _profile(path: Path | None, given: Profile) -> Profile:
+    return given.over(read_profile(path)) if path is not None else given
+
+
+def _request(settings: Profile, path: Path | None, subject: dict[str, Any]) -> dict[str, Any]:
+    request = read_json(path, "identity file", dict[str, Any]) if path is not None else dict(settings.identity)
+    said = {key: value for key, value in subject.items() if value is not None}
+    if said:
+        request["subject_dn"] = {**request.get("subject_dn", {}), **said}
+    return request
+
+
+def _box(text: str) -> tuple[int, int, int, int]:
+    try:
+        left, bottom, right, top = (int(each) for each in text.split(","))
+    except ValueError as unreadable:
+        raise Unusable(f"--box takes four whole numbers, left,bottom,right,top, not {text!r}.") from unreadable
+    if left >= right or bottom >= top:
+        raise Unusable("--box must have left < right and bottom < top.")
+    return left, bottom, right, top
+
+
+@contextmanager
+def _errors_told() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        _tell(error, "")
+        raise typer.Exit(_exit_code(error)) from error
+
+
+def _tell(error: ClientError, where: str) -> None:
+    typer.echo(f"{where}{error}", err=True)
+    if not isinstance(error, Unusable):
+        typer.echo(f"  {error.hint}", err=True)
+
+
+def _exit_code(error: ClientError) -> int:
+    if isinstance(error, Unusable):
+        return 2
+    return 4 if isinstance(error, Refused) else 5
+
+
+if __name__ == "__main__":
+    sys.exit(app())
