@@ -13,14 +13,12 @@ from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 from pyhanko.sign.ades.report import AdESIndeterminate, AdESPassed, AdESStatus, AdESSubIndic
 from pyhanko.sign.diff_analysis import ModificationLevel
-from pyhanko.sign.general import CMSStructuralError
 from pyhanko.sign.validation.ades import (
     AdESBasicValidationResult,
     ades_basic_validation,
     ades_lta_validation,
     ades_with_time_validation,
 )
-from pyhanko.sign.validation.errors import SignatureValidationError
 from pyhanko.sign.validation.generic_cms import extract_tst_data_iter
 from pyhanko.sign.validation.pdf_embedded import EmbeddedPdfSignature
 from pyhanko.sign.validation.policy_decl import (
@@ -44,8 +42,8 @@ from intaglio_client.report import Change, Report, SignatureReport, TimeStamp, V
 OVER: Final = (AdESIndeterminate.OUT_OF_BOUNDS_NO_POE, AdESIndeterminate.OUT_OF_BOUNDS_NOT_REVOKED)
 """The certificate is over, which a time-stamp from before can put right."""
 
-READABLE: Final = (PdfError, CMSStructuralError, SignatureValidationError, ValueError, KeyError, TypeError)
-"""What pyHanko raises at a signature that is not built as one."""
+UNREADABLE: Final = (PdfError, ValueError, LookupError, TypeError, AttributeError, AssertionError, NotImplementedError)
+"""What pyHanko raises at documents and signatures that are not built as such."""
 
 
 def verify_pdf(document: bytes, roots: Sequence[bytes], *, at: datetime | None = None, online: bool = False) -> Report:
@@ -71,15 +69,15 @@ async def verify_pdf_async(
     try:
         reader = PdfFileReader(BytesIO(document), strict=False)
         embedded = list(reader.embedded_signatures)
-    except READABLE as unreadable:
-        raise Unusable(f"The document cannot be read as a PDF: {unreadable}") from unreadable
-    stamps = [each for each in embedded if each.sig_object_type == "/DocTimeStamp"]
-    policy = _policy(trusted, embedded_knowledge(reader), online=online)
-    reports = [
-        await _judge(each, [stamp for stamp in stamps if stamp.signed_revision > each.signed_revision], policy, at)
-        for each in embedded
-        if each.sig_object_type == "/Sig"
-    ]
+        stamps = [each for each in embedded if each.sig_object_type == "/DocTimeStamp"]
+        policy = _policy(trusted, embedded_knowledge(reader), online=online)
+        reports = [
+            await _judge(each, [stamp for stamp in stamps if stamp.signed_revision > each.signed_revision], policy, at)
+            for each in embedded
+            if each.sig_object_type == "/Sig"
+        ]
+    except UNREADABLE as unreadable:
+        raise Unusable(f"The document or a signature in it cannot be read: {unreadable}") from unreadable
     return Report(signatures=tuple(reports))
 
 
@@ -98,7 +96,7 @@ async def _judge(
     try:
         result = await _result(signature, stamps, policy, at)
         reason = result.failure_msg
-    except READABLE as wrong:
+    except UNREADABLE as wrong:
         reason = str(wrong)
     status = result.api_status if result is not None else None
     indication = result.ades_subindic if result is not None else None

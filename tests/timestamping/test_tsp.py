@@ -1,6 +1,7 @@
 """Requests: what is read, what is refused, and how the refusal is said."""
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import asn1crypto.algos
@@ -85,10 +86,8 @@ def test_the_valid_request_of_the_table_is_valid(quick: Authority) -> None:
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(encoded=st.binary(max_size=200))
 def test_any_octets_are_read_or_refused(quick: Authority, encoded: bytes) -> None:
-    try:
+    with suppress(StampRefused):
         quick.read(encoded)
-    except StampRefused as refused:
-        assert isinstance(refused.failure, PKIFailure)
 
 
 @settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -100,10 +99,8 @@ def test_any_octets_are_read_or_refused(quick: Authority, encoded: bytes) -> Non
 )
 def test_a_damaged_request_is_read_or_refused(quick: Authority, base: bytes, place: int, put: bytes, drop: int) -> None:
     place %= len(base)
-    try:
+    with suppress(StampRefused):
         quick.read(base[:place] + put + base[place + drop :])
-    except StampRefused as refused:
-        assert isinstance(refused.failure, PKIFailure)
 
 
 @pytest.mark.parametrize(
@@ -120,10 +117,10 @@ def test_a_damaged_request_is_read_or_refused(quick: Authority, base: bytes, pla
     ],
 )
 def test_rejection_says_why_as_a_bit_and_in_words(failure: PKIFailure, bit: int) -> None:
-    encoded = rejected(failure, "because of – this")
+    encoded = rejected(failure, "weil: größer")
     answer = asn1crypto.tsp.TimeStampResp.load(encoded, strict=True)
     assert answer["status"]["status"].native == "rejection"
-    assert answer["status"]["status_string"].native == ["because of – this"]
+    assert answer["status"]["status_string"].native == ["weil: größer"]
     # A named bit list ends with the bit that is set: no trailing zero bits (X.690 §11.2.2).
     assert asn1crypto.core.BitString.load(answer["status"]["fail_info"].dump()).native == (0,) * bit + (1,)
     assert answer["time_stamp_token"].native is None

@@ -17,7 +17,7 @@ class Kind(StrEnum):
 
 
 _UNITS = {"static": False, "list": [], "mincount": 0, "maxcount": 4}
-_ENDS = {
+_ENDS: dict[str, dict[str, Any]] = {
     "validity": {
         "secondsmin": 600,
         "secondsmax": 600,

@@ -87,7 +87,7 @@ def set_policy(connection: Connection, chain: Chain, account_id: str, document: 
 
 
 def read_csr(pem: bytes) -> PublicKey:
-    """Return the key of a PKCS#10 request that proves its possession; raises `Malformed`, `ContentRefused`, `WeakKey`."""
+    """Return the key of a PKCS#10 request; raises `Malformed`, `WeakKey`, or `ContentRefused` without proof of it."""
     try:
         request = x509.load_pem_x509_csr(pem)
         key = request.public_key()

@@ -184,11 +184,11 @@ def _lists(branch: dict[str, Any], path: str, fields: dict[str, Fault], faults: 
 
 def _rules(branch: dict[str, Any], path: str, fields: dict[str, Fault], kind: Any, faults: Faults) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for field in fields:
+    for field, fault in fields.items():
         if field in branch:
             rule = _convert(branch[field], kind, f"{path}.{field}", faults)
             if rule is not None:
-                rule.check(f"{path}.{field}", faults, fields[field])
+                rule.check(f"{path}.{field}", faults, fault)
                 found[field] = rule
     return found
 

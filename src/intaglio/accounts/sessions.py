@@ -9,8 +9,8 @@ import hmac
 import logging
 import secrets
 import time
-from datetime import UTC, datetime, timedelta
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import jwt
 import msgspec

@@ -33,7 +33,7 @@ def _refused(request: Request[Any, Any, Any], error: IntaglioError) -> Response[
 
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    status = error.status_code if error.status_code < 500 else 500
+    status = min(500, error.status_code)
     description = _WORDS.get(status, problems.TITLES.get(status, "The request cannot be answered."))
     kind = "method" if status == 405 else "url"
     found = _problem(request, status, description, {kind: description})

@@ -54,7 +54,7 @@ class Gate:
             fault = problems.status_of(error), str(next(iter(problems.fields_of(error)), "service")), "Try again later."
             await self._answer(scope, send, request_id, *fault)
             status = fault[0]
-        except Exception:
+        except Exception:  # the door's edge: nothing of it may reach the caller
             _log.exception("unexpected", extra={"request_id": request_id})
             if status == 0:
                 await self._answer(scope, send, request_id, 500, "service", "Something went wrong here.")

@@ -11,7 +11,7 @@ from intaglio.accounts import quota
 from intaglio.accounts.credentials import ClientCertificate, pem_chain
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sessions import Caller
-from intaglio.api.peer import CLIENT_CERTIFICATE
+from intaglio.api.peer import CLIENT_CERTIFICATE, PeerCertificate
 from intaglio.errors import Malformed, Unauthenticated
 from intaglio.ledger.entry import Event
 from intaglio.service.composition import Service
@@ -96,7 +96,7 @@ def _request_id(request: AnyRequest) -> str:
 
 async def _certificate(request: AnyRequest) -> ClientCertificate:
     service = _service(request)
-    peer = request.scope["extensions"][CLIENT_CERTIFICATE]["certificate"]  # type: ignore[index]
+    peer: PeerCertificate | None = request.scope["extensions"][CLIENT_CERTIFICATE]["certificate"]
     if peer is None:
         raise Unauthenticated("A client certificate is required.", {"client_certificate": "is missing"})
     return await service.sessions.certificate(peer.der, peer.sha256, service.engine.clock.now())

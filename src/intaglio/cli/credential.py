@@ -93,14 +93,15 @@ def create(
         plain = msgspec.json.encode(issued.secret) + b"\n"
         _write(out / name, plain if csr else credentials.encrypt(issued.secret, key), secret=True)
     _deliver(opened, out, issued)
+    files = [str(out / file) for file in ("client.crt", "ca.crt", name)]
     found = {
         "credential_id": issued.credential.id,
         "account_id": account,
         "api_key": issued.credential.api_key,
         "not_after": issued.certificate.not_valid_after_utc,
-        "files": [str(out / file) for file in ("client.crt", "ca.crt", name)],
+        "files": files,
     }
-    text = f"credential_id: {issued.credential.id}\nWrote {', '.join(found['files'])}; the secret is not kept here."
+    text = f"credential_id: {issued.credential.id}\nWrote {', '.join(files)}; the secret is not kept here."
     say(found, text, as_json=as_json, then="see docs/integrate/first-signature.md")
 
 

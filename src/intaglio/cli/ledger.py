@@ -17,7 +17,8 @@ app = typer.Typer(help="The ledger: what happened, in order, tamper-evident.", n
 def _line(entry: dict[str, Any]) -> str:
     details = " ".join(f"{name}={value}" for name, value in entry["details"].items())
     about = entry["reference"] or "-"
-    return f"{entry['sequence']:>8}  {entry['at'][:23]}  {entry['kind']:<22} {entry['account_id'] or '-':<32} {about}  {details}"
+    account = entry["account_id"] or "-"
+    return f"{entry['sequence']:>8}  {entry['at'][:23]}  {entry['kind']:<22} {account:<32} {about}  {details}"
 
 
 @app.command()

@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, TypeVar
 
@@ -44,7 +44,7 @@ def note(text: str) -> None:
     print(text, file=sys.stderr)  # noqa: T201
 
 
-def table(rows: list[Mapping[str, Any]], columns: list[str]) -> str:
+def table(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> str:
     """Return rows in columns, headed."""
     cells = [columns, *[["" if row[column] is None else str(row[column]) for column in columns] for row in rows]]
     widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]

@@ -127,7 +127,7 @@ class Commits:
         try:
             with transaction(self._engine) as connection:
                 self._work(connection, jobs)
-        except Exception as error:  # noqa: BLE001 - the thread must outlive any one failure
+        except Exception as error:  # the thread must outlive any one failure
             if len(jobs) > 1 and isinstance(error.__cause__, SQLAlchemyError):
                 # One of them may be at fault: each on its own, so that the others are not harmed.
                 for job in jobs:

@@ -57,7 +57,7 @@ def _access(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
     return x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
 
 
-def signature_hash(key: PrivateKey) -> hashes.HashAlgorithm:
+def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
     """Return the hash that `key` signs certificates, CRLs and OCSP responses with."""
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size > 256:
         return hashes.SHA384()

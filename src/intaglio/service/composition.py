@@ -137,6 +137,6 @@ async def _keep_house(service: Service) -> None:
                 await engine.answers.revocation_list(name, engine.clock.now())
         except IntaglioError as error:
             _log.warning("housekeeping will be tried again: %s", error)
-        except Exception:
+        except Exception:  # housekeeping must outlive any one failure
             _log.exception("housekeeping failed and will be tried again")
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)

@@ -58,7 +58,8 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
     try:
         return await signing
     except Exception as error:
-        await asyncio.shield(engine.commits.write(lambda c: _failed(c, engine, event, error)))
+        failure = type(error).__name__
+        await asyncio.shield(engine.commits.write(lambda c: _failed(c, engine, event, failure)))
         raise KeyUnavailable(f"the key of {identity_id} could not sign: {error}") from error
 
 
@@ -82,14 +83,14 @@ def _sign(key: PrivateKey, digest: bytes) -> bytes:
     return key.sign(digest, _ECDSA)
 
 
-def _failed(connection: Connection, engine: Engine, event: Event, error: Exception) -> None:
+def _failed(connection: Connection, engine: Engine, event: Event, failure: str) -> None:
     quota.give_back(connection, Resource.SIGNATURES, str(event.account_id))
-    failure = Event(
+    entry = Event(
         at=engine.clock.now(),
         kind="signature.failed",
         account_id=event.account_id,
         reference=event.reference,
         request_id=event.request_id,
-        details={"digest": event.details["digest"], "error": type(error).__name__},
+        details={"digest": event.details["digest"], "error": failure},
     )
-    engine.chain.append(connection, [failure])
+    engine.chain.append(connection, [entry])
