@@ -33,6 +33,7 @@ from intaglio_client.errors import NotFound, UnexpectedAnswer, Unusable
 from intaglio_client.signer import Driver, ServiceSigner, ServiceTimeStamper, Threaded, asn1_certificates
 from intaglio_client.stamp import NO_STAMP, Stamp, stamp_style, stamped_name
 
+CLOCK_TOLERANCE: Final = timedelta(minutes=5)
 """How far this computer's clock may be from the service's before signing is refused here."""
 
 

@@ -96,7 +96,8 @@ def _request_id(request: AnyRequest) -> str:
 
 async def _certificate(request: AnyRequest) -> ClientCertificate:
     service = _service(request)
-    peer: PeerCertificate | None = request.scope["extensions"][CLIENT_CERTIFICATE]["certificate"]
+    extension: Any = (request.scope["extensions"] or {})[CLIENT_CERTIFICATE]
+    peer: PeerCertificate | None = extension["certificate"]
     if peer is None:
         raise Unauthenticated("A client certificate is required.", {"client_certificate": "is missing"})
     return await service.sessions.certificate(peer.der, peer.sha256, service.engine.clock.now())
