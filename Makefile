@@ -1,4 +1,4 @@
-.PHONY: help setup packages demo test check lint bench serve clean
+.PHONY: refusals help setup packages demo test check lint bench serve clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -27,6 +27,9 @@ check: $(STAMP) lint ## Everything that CI does: style, types, floors, tests
 	$(BIN)/pytest
 
 test: check ## Run all checks and tests
+
+refusals: $(STAMP) ## Send every bad request of the table and print what each gets
+	$(BIN)/python tests/api/bad_requests.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -144,11 +144,11 @@ async def login(request: AnyRequest) -> Response[bytes]:
 
 def _place(error: msgspec.ValidationError) -> str:
     """Return the field a validation error is about: msgspec names it in its sentence."""
-    _, _, place = str(error).rpartition("`$.")
-    if place:
+    sentence = str(error)
+    _, found, place = sentence.rpartition("`$.")
+    if found:
         return place.rstrip("`")
-    parts = str(error).split("`")
-    return parts[1] if len(parts) > 1 else "body"
+    return sentence.split("`")[1] if " field `" in sentence else "body"
 
 
 @post("/identity", status_code=200)

@@ -12,6 +12,7 @@ from intaglio.revocation import crl, ocsp
 from intaglio.revocation.register import (
     RevocationList,
     State,
+    current_list,
     find,
     latest_list,
     publish_list,
@@ -55,7 +56,11 @@ class Answers:
     async def ocsp(self, request: bytes, now: datetime) -> Response:
         """Return the OCSPResponse to a DER request; raises `Malformed`."""
         remembered = self._remembered.get(request)
-        if remembered is not None and now < _half_way(remembered.this_update, remembered.next_update):
+        # Half its time is the age at which a pre-produced response gives way to a new one (RFC 5019 §2.2.4).
+        if (
+            remembered is not None
+            and now < remembered.this_update + (remembered.next_update - remembered.this_update) / 2
+        ):
             return remembered
         question = ocsp.read(request)
         names = {
@@ -101,19 +106,13 @@ class Answers:
         """Return the CRL now published for `issuer`, making a new one when it is due; None if there is no such CA."""
         if issuer not in self._issuers:
             return None
-        found = await self._commits.read(lambda connection: latest_list(connection, issuer))
-        if found is not None and now < _half_way(found.this_update, found.next_update):
-            return found
-        return await self.publish(issuer, now)
+        found = await self._commits.read(lambda connection: current_list(connection, issuer, now))
+        return found or await self.publish(issuer, now)
 
     async def publish(self, issuer: str, now: datetime) -> RevocationList:
         """Sign and store the next CRL of `issuer`."""
         currency = self._responders[issuer].currency
         return await self._commits.write(lambda c: publish(c, self._issuers[issuer], now, currency))
-
-
-def _half_way(this_update: datetime, next_update: datetime) -> datetime:
-    return this_update + (next_update - this_update) / 2
 
 
 def answer(connection: Connection, issuer: str, wanted: ocsp.CertID) -> ocsp.Answer:

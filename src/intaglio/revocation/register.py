@@ -6,7 +6,7 @@ from enum import StrEnum
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, select, update
+from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, func, select, update
 from sqlalchemy.exc import IntegrityError
 
 from intaglio.database.engine import bump_revision
@@ -150,6 +150,18 @@ def revoked(connection: Connection, issuer: str) -> list[Standing]:
         .order_by(certificates.c.revoked_at)
     )
     return [_standing(row) for row in rows]
+
+
+def current_list(connection: Connection, issuer: str, now: datetime) -> RevocationList | None:
+    """Return the CRL in force, or None when a new one is due: none yet, half its time gone, or revoked since."""
+    found = latest_list(connection, issuer)
+    if found is None or now >= found.this_update + (found.next_update - found.this_update) / 2:
+        return None
+    last = connection.execute(
+        select(func.max(certificates.c.revoked_at)).where(certificates.c.issuer == issuer)
+    ).scalar_one()
+    # Both are whole seconds: what was revoked in the second of the list may have come after it.
+    return None if last is not None and last >= found.this_update else found
 
 
 def latest_list(connection: Connection, issuer: str) -> RevocationList | None:

@@ -71,6 +71,21 @@ class Engine:
     authorities: Mapping[str, Authority]
     answers: Answers
 
+    async def undo(self, spent: Spent, kind: str, error: Exception) -> None:
+        """Give back what was spent on something that then failed, and record the failure as `kind`."""
+        failure = msgspec.structs.replace(
+            spent.event,
+            at=self.clock.now(),
+            kind=kind,
+            details={**spent.event.details, "error": type(error).__name__},
+        )
+
+        def write(connection: Connection) -> None:
+            quota.give_back(connection, spent.resource, spent.account_id)
+            self.chain.append(connection, [failure])
+
+        await asyncio.shield(self.commits.write(write))
+
     async def in_thread(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do cryptography beside the event loop: pyca lets go of the interpreter meanwhile."""
         loop = asyncio.get_running_loop()

@@ -6,9 +6,7 @@ from datetime import datetime
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from sqlalchemy import Connection
 
-from intaglio.accounts import quota
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sessions import Caller
 from intaglio.errors import KeyUnavailable, NotFound
@@ -48,9 +46,10 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
         request_id=request_id,
         details={"digest": digest.value.hex(), "credential": caller.credential_id},
     )
+    spent = Spent(Resource.SIGNATURES, caller.account.id, event)
     signing = asyncio.ensure_future(engine.in_thread(_sign, key, digest.value))
     try:
-        await engine.commits.together(engine.spending.spend, Spent(Resource.SIGNATURES, caller.account.id, event))
+        await engine.commits.together(engine.spending.spend, spent)
     except BaseException:
         signing.cancel()
         raise
@@ -58,8 +57,7 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
     try:
         return await signing
     except Exception as error:
-        failure = type(error).__name__
-        await asyncio.shield(engine.commits.write(lambda c: _failed(c, engine, event, failure)))
+        await engine.undo(spent, "signature.failed", error)
         raise KeyUnavailable(f"the key of {identity_id} could not sign: {error}") from error
 
 
@@ -81,16 +79,3 @@ def _sign(key: PrivateKey, digest: bytes) -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
         return key.sign(digest, _PKCS1, _PREHASHED)
     return key.sign(digest, _ECDSA)
-
-
-def _failed(connection: Connection, engine: Engine, event: Event, failure: str) -> None:
-    quota.give_back(connection, Resource.SIGNATURES, str(event.account_id))
-    entry = Event(
-        at=engine.clock.now(),
-        kind="signature.failed",
-        account_id=event.account_id,
-        reference=event.reference,
-        request_id=event.request_id,
-        details={"digest": event.details["digest"], "error": failure},
-    )
-    engine.chain.append(connection, [entry])

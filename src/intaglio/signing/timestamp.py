@@ -22,7 +22,8 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     """Return a TimeStampToken over a SHA-256 digest, DER, certificates included.
 
     1. the time is taken; 2. quota is spent and the entry written, durably, in a commit shared with concurrent
-    requests, 3. while the token is signed in another thread; 4. both done, the token leaves.
+    requests, 3. while the token is signed in another thread; 4. both done, the token leaves; had it failed, the quota is
+    given back and the failure recorded.
     Raises `QuotaSpent` or a `ServiceFault`.
     """
     # 1
@@ -32,14 +33,19 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     imprint = sha256_imprint(digest.value)
     # 2, 3
     event = _event(now, tsa, serial, imprint, request_id, caller.account.id)
+    spent = Spent(Resource.TIMESTAMPS, caller.account.id, event)
     stamping = asyncio.ensure_future(engine.in_thread(engine.authorities[tsa].stamp, imprint, serial, now))
     try:
-        await engine.commits.together(engine.spending.spend, Spent(Resource.TIMESTAMPS, caller.account.id, event))
+        await engine.commits.together(engine.spending.spend, spent)
     except BaseException:
         stamping.cancel()
         raise
     # 4
-    return await stamping
+    try:
+        return await stamping
+    except Exception as error:
+        await engine.undo(spent, "timestamp.failed", error)
+        raise
 
 
 async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, request_id: str) -> bytes:

@@ -67,6 +67,7 @@ class Authority:
         """
         if not self.certificate.not_valid_before_utc <= now <= self.certificate.not_valid_after_utc:
             raise ClockUntrusted("the time is outside the validity of the TSA's certificate")
+        now = now.astimezone(UTC)
         with self._lock:
             if now < self._last - self.accuracy:
                 raise ClockUntrusted(f"the clock went back from {self._last} to {now}")

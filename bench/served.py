@@ -1,0 +1,149 @@
+"""A service of its own to measure: made in a temporary folder, served by `intaglio serve`, gone afterwards."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+BIN = Path(sys.executable).parent
+_QUOTA = "10000000"
+_START_SECONDS = 30.0
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running service, and the credentials of the account that measures it."""
+
+    pid: int
+    home: Path
+    api_port: int
+    pki_port: int
+    certificate: Path
+    key: Path
+    secret: dict[str, str]
+
+    @property
+    def server_ca(self) -> Path:
+        """The trust anchor of the API's TLS certificate."""
+        return self.home / "tls/server-ca.crt"
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all threads so far, user and system (proc(5): utime, stime; ended threads too)."""
+        return _ticks(Path(f"/proc/{self.pid}/stat"))
+
+    def thread_cpu_seconds(self) -> dict[str, float]:
+        """Return the CPU time so far of each living thread by `<name>:<id>`."""
+        found: dict[str, float] = {}
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            name = (task / "comm").read_text(encoding="ascii").strip()
+            found[f"{name}:{task.name}"] = _ticks(task / "stat")
+        return found
+
+    def rss_bytes(self) -> int:
+        """Return the memory that is resident now (proc(5): VmRSS)."""
+        for line in Path(f"/proc/{self.pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise RuntimeError("the server has no VmRSS: it is gone")
+
+
+def _ticks(path: Path) -> float:
+    # The command's name, in brackets, may hold blanks: count behind it.
+    fields = path.read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def _intaglio(home: Path, *arguments: str) -> Any:
+    done = subprocess.run(
+        [str(BIN / "intaglio"), *arguments, "--home", str(home), "--json"],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"intaglio {' '.join(arguments)}: {done.stderr.decode()}")
+    return json.loads(done.stdout)
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1]), int(other.getsockname()[1])
+
+
+def _credential(home: Path, folder: Path) -> tuple[Path, Path, dict[str, str]]:
+    """Return client certificate, key and API secret of a new account with a quota that will not run out."""
+    account = _intaglio(
+        home,
+        *("account", "create", "--name", "Bench", "--kind", "individual", "--test"),
+        *("--quota-signatures", _QUOTA, "--quota-timestamps", _QUOTA),
+    )["account_id"]
+    folder.mkdir()
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key, csr = folder / "client.key", folder / "client.csr"
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    key.chmod(0o600)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Bench")])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(private, hashes.SHA256())
+    csr.write_bytes(request.public_bytes(Encoding.PEM))
+    _intaglio(home, "credential", "create", "--account", account, "--csr", str(csr), "--out", str(folder))
+    secret: dict[str, str] = json.loads((folder / "credentials.json").read_bytes())
+    return folder / "client.crt", key, secret
+
+
+def _wait(process: subprocess.Popen[bytes], said: Path, log: Path) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while not said.stat().st_size:
+        if process.poll() is not None or time.monotonic() > until:
+            raise RuntimeError(f"the service did not start: {log.read_text()[-2000:]}")
+        time.sleep(0.05)
+
+
+@contextmanager
+def served(
+    *, access_log: bool = True, command: tuple[str, ...] = (str(BIN / "intaglio"),), kept: Path | None = None
+) -> Iterator[Served]:
+    """Yield a running service with an account; end it and remove it afterwards.
+
+    `command` stands in for `intaglio` (a profiler puts itself before it); the service's log goes to `kept`, if given.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="intaglio-bench-"))
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        home = folder / "home"
+        api_port, pki_port = _free_ports()
+        _intaglio(home, "init", "--api-port", str(api_port), "--pki-port", str(pki_port), "--name", "Bench")
+        if not access_log:
+            with (home / "intaglio.toml").open("a", encoding="utf-8") as settings:
+                settings.write("\n[log]\naccess = false\n")
+        certificate, key, secret = _credential(home, folder / "client")
+        said, log = folder / "said.json", kept or folder / "server.log"
+        with said.open("wb") as output, log.open("wb") as errors:
+            process = subprocess.Popen([*command, "serve", "--home", str(home), "--json"], stdout=output, stderr=errors)
+        _wait(process, said, log)
+        yield Served(process.pid, home, api_port, pki_port, certificate, key, secret)
+    finally:
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+        shutil.rmtree(folder, ignore_errors=True)

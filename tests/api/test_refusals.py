@@ -1,0 +1,172 @@
+"""Every bad request of the table gets its status, its field, an id, the exact content type, and an entry."""
+
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.bad_requests import BAD, Bad, ask
+from intaglio import errors
+from intaglio.api import problems
+from served import JOHN_DOE, Partner, Served, make_partner, run, tls
+
+DIGEST = "AB" * 32
+
+
+@pytest.mark.parametrize("bad", BAD, ids=[bad.wrong for bad in BAD])
+def test_bad_request(individual: Partner, bad: Bad) -> None:
+    answer = ask(individual.client, individual.token, bad)
+    assert (answer.status_code, answer.headers["content-type"]) == (bad.status, problems.CONTENT_TYPE)
+    body = answer.json()
+    assert bad.field in body["errors"], body
+    assert body["id"] == answer.headers["x-request-id"]
+    assert {"description", "type", "title", "status", "detail", "instance"} <= set(body)
+    if bad.status == 401:
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    if bad.status == 405:
+        assert answer.headers["allow"]
+
+
+def test_every_refusal_has_its_entry(individual: Partner, served: Served) -> None:
+    answer = individual.get("/timestamp/nonsense")
+    entry = served.intaglio("ledger", "show", "--kind", "request.refused", "--most", "1")[0]
+    assert entry["request_id"] == answer.json()["id"]
+    assert entry["account_id"] == individual.account_id
+
+
+def test_the_table_of_statuses_has_a_row_for_every_error() -> None:
+    def leaves(kind: type[errors.IntaglioError]) -> list[type[errors.IntaglioError]]:
+        below = [leaf for sub in kind.__subclasses__() for leaf in leaves(sub)]
+        return below if kind in {errors.IntaglioError, errors.RequestRefused, errors.ServiceFault} else [kind, *below]
+
+    for kind in leaves(errors.IntaglioError):
+        assert problems.status_of(kind.__new__(kind)) in problems.TITLES
+
+
+def test_body_without_length_is_411(individual: Partner, served: Served) -> None:
+    with socket.create_connection(("localhost", served.api_port), timeout=5) as plain:
+        with tls(served, individual.folder).wrap_socket(plain, server_hostname="localhost") as secure:
+            secure.sendall(b"POST /v2/identity HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\r\n")
+            assert secure.recv(4096).startswith(b"HTTP/1.1 411")
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "application/json",
+        "application/json; charset=UTF-8",
+        "APPLICATION/JSON;CHARSET=utf-8",
+        'application/json;charset="utf-8"',
+    ],
+)
+def test_every_spelling_of_json_is_taken(individual: Partner, content_type: str) -> None:
+    headers = {**individual.authorization, "Content-Type": content_type}
+    assert individual.client.post("/identity", json=JOHN_DOE, headers=headers).status_code == 200
+
+
+def test_body_of_a_get_is_ignored(individual: Partner) -> None:
+    answer = individual.client.request("GET", f"/timestamp/{DIGEST}", json={}, headers=individual.authorization)
+    assert answer.status_code == 200
+
+
+def test_identity_of_another_account_is_not_found(individual: Partner, organization: Partner) -> None:
+    identity = individual.post("/identity", JOHN_DOE).json()["id"]
+    foreign = organization.get(f"/identity/{identity}/sign/{DIGEST}")
+    unknown = organization.get(f"/identity/{'0' * 32}/sign/{DIGEST}")
+    assert foreign.status_code == unknown.status_code == 404
+    assert foreign.json()["errors"] == unknown.json()["errors"]
+
+
+def test_token_of_another_certificate_is_refused(individual: Partner, organization: Partner) -> None:
+    answer = organization.client.get("/trustchain", headers=individual.authorization)
+    assert (answer.status_code, list(answer.json()["errors"])) == (401, ["authorization"])
+
+
+def test_without_or_with_a_foreign_client_certificate_there_is_no_answer(served: Served, tmp_path: Path) -> None:
+    with pytest.raises((httpx.TransportError, ssl.SSLError)):
+        httpx.get(f"{served.url}/trustchain", verify=tls(served, None))
+    run("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "client.key", "-out",
+        tmp_path / "client.crt", "-subj", "/CN=x", "-addext", "extendedKeyUsage=clientAuth")  # fmt: skip
+    with pytest.raises((httpx.TransportError, ssl.SSLError)):
+        httpx.get(f"{served.url}/trustchain", verify=tls(served, tmp_path))
+
+
+def test_revocation_and_suspension_close_an_open_connection_within_a_second(served: Served, tmp_path: Path) -> None:
+    partner = make_partner(served, tmp_path / "shortlived", "--kind", "individual")
+    with partner.client:
+        assert partner.get("/quotas/signatures").status_code == 200
+        served.intaglio("account", "suspend", partner.account_id)
+        time.sleep(1)
+        assert partner.get("/quotas/signatures").status_code == 403
+        served.intaglio("account", "resume", partner.account_id)
+        time.sleep(1)
+        assert partner.get("/quotas/signatures").status_code == 200
+        served.intaglio("credential", "revoke", partner.credential_id)
+        time.sleep(1)
+        answer = partner.get("/quotas/signatures")
+        assert (answer.status_code, list(answer.json()["errors"])) == (401, ["client_certificate"])
+
+
+def test_quota_used_up_is_final_and_exact(served: Served, tmp_path: Path) -> None:
+    partner = make_partner(served, tmp_path / "poor", "--kind", "individual", "--quota-signatures", "2")
+    with partner.client:
+        identity = partner.post("/identity", JOHN_DOE).json()["id"]
+        statuses = [partner.get(f"/identity/{identity}/sign/{DIGEST}").status_code for _ in range(3)]
+        assert statuses == [200, 200, 403]
+        assert partner.get("/quotas/signatures").json() == {"value": 0}
+        assert partner.get("/counters/signatures").json() == {"value": 2}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"POST /v2/login HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /v2/login HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"GET /v2/login HTTP/1.1\r\nHost : x\r\n\r\n",
+        b"GET /v2/login HTTP/1.1\r\nHost: x\x00y\r\n\r\n",
+        b"NONSENSE\r\n\r\n",
+    ],
+)
+def test_what_could_be_smuggled_is_refused_and_the_connection_closed(
+    individual: Partner, served: Served, sent: bytes
+) -> None:
+    with socket.create_connection(("localhost", served.api_port), timeout=5) as plain:
+        with tls(served, individual.folder).wrap_socket(plain, server_hostname="localhost") as secure:
+            secure.sendall(sent)
+            answer = b""
+            while part := secure.recv(4096):
+                answer += part
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    "half", [b"GET /v2/trust", b"POST /v2/login HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"]
+)
+def test_half_sent_request_is_closed_within_ten_seconds(individual: Partner, served: Served, half: bytes) -> None:
+    with socket.create_connection(("localhost", served.api_port), timeout=15) as plain:
+        with tls(served, individual.folder).wrap_socket(plain, server_hostname="localhost") as secure:
+            began = time.monotonic()
+            secure.sendall(half)
+            while secure.recv(4096):
+                pass
+            assert 5 < time.monotonic() - began < 11
+
+
+def test_logs_hold_no_secret(individual: Partner, served: Served) -> None:
+    log = served.log.read_text()
+    assert "POST /v2/login" in log
+    for secret in (individual.token, individual.secret["api_secret"], "PRIVATE KEY"):
+        assert secret not in log
+
+
+def test_old_tls_is_refused(served: Served) -> None:
+    done = subprocess.run(
+        ["openssl", "s_client", "-connect", f"localhost:{served.api_port}", "-tls1_1", "-cipher", "ALL:@SECLEVEL=0"],
+        input=b"", capture_output=True, timeout=10, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0

@@ -1,0 +1,137 @@
+"""A real service to test against: made by `intaglio init`, served by `intaglio serve`, called over mutual TLS."""
+
+import base64
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+BIN = Path(sys.executable).parent
+
+
+def run(*command: str | Path, stdin: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    """Run a command, bounded in time; its output is in the failure's message."""
+    done = subprocess.run([str(part) for part in command], input=stdin, capture_output=True, timeout=60, check=False)
+    if check:
+        assert done.returncode == 0, (command, done.stdout.decode(), done.stderr.decode())
+    return done
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Served:
+    """A running service and how to speak to it."""
+
+    home: Path
+    api_port: int
+    pki_port: int
+    process: subprocess.Popen[bytes] | None = None
+    log: Path = field(default_factory=Path)
+
+    @property
+    def public(self) -> str:
+        return f"http://127.0.0.1:{self.pki_port}"
+
+    @property
+    def url(self) -> str:
+        return f"https://localhost:{self.api_port}/v2"
+
+    def intaglio(self, *arguments: str | Path) -> Any:
+        """Run a command of `intaglio` and return its JSON."""
+        done = run(BIN / "intaglio", *arguments, "--home", self.home, "--json")
+        return json.loads(done.stdout)
+
+    def start(self) -> None:
+        self.log = self.home.parent / f"{self.home.name}.log"
+        out = self.home.parent / f"{self.home.name}.out"
+        with self.log.open("ab") as errors, out.open("wb") as output:
+            self.process = subprocess.Popen(
+                [BIN / "intaglio", "serve", "--home", self.home, "--json"], stdout=output, stderr=errors
+            )
+        for _ in range(200):
+            if out.stat().st_size:
+                return
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.05)
+        raise AssertionError(self.log.read_text())
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        code = self.process.wait(30)
+        self.process = None
+        return code
+
+
+@dataclass
+class Partner:
+    """An account with a credential by CSR, and an HTTP client that authenticates as it."""
+
+    served: Served
+    folder: Path
+    account_id: str
+    credential_id: str
+    secret: dict[str, str]
+    client: httpx.Client
+    token: str = ""
+
+    def login(self) -> str:
+        answer = self.client.post("/login", json=self.secret)
+        assert answer.status_code == 200, answer.text
+        self.token = answer.json()["access_token"]
+        return self.token
+
+    @property
+    def authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def get(self, path: str) -> httpx.Response:
+        return self.client.get(path, headers=self.authorization)
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        return self.client.post(path, json=body, headers=self.authorization)
+
+
+def tls(served: Served, folder: Path | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=served.home / "tls/server-ca.crt")
+    if folder is not None:
+        context.load_cert_chain(folder / "client.crt", folder / "client.key")
+    return context
+
+
+def make_partner(served: Served, folder: Path, *options: str) -> Partner:
+    account = served.intaglio("account", "create", "--name", folder.name, *options)["account_id"]
+    folder.mkdir()
+    key, csr = folder / "client.key", folder / "client.csr"
+    run("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", csr, "-subj", "/CN=x")
+    made = served.intaglio("credential", "create", "--account", account, "--csr", csr, "--out", folder)
+    client = httpx.Client(base_url=served.url, verify=tls(served, folder), timeout=20)
+    secret = json.loads((folder / "credentials.json").read_text())
+    partner = Partner(served, folder, account, made["credential_id"], secret, client)
+    partner.login()
+    return partner
+
+
+# The seed's example, less its stray comma.
+JOHN_DOE = {
+    "subject_dn": {"common_name": "John Doe", "country": "GB", "organizational_unit": ["Administration"]},
+    "subject_da": {"gender": "m", "date_of_birth": "1979-01-31", "place_of_birth": "London"},
+}
+ADMINISTRATION = {"subject_dn": {"organizational_unit": ["Administration"]}}
+
+
+def decoded(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
