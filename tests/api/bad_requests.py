@@ -23,7 +23,7 @@ class Bad(NamedTuple):
     status: int
     field: str
     body: bytes | None = None
-    headers: dict[str, str] = {}
+    headers: tuple[tuple[str, str], ...] = ()
     token: bool = True
 
 
@@ -46,9 +46,17 @@ BAD: list[Bad] = [
     # who asks
     Bad("no token", "GET", "/trustchain", 401, "authorization", token=False),
     Bad(
-        "not a bearer", "GET", "/trustchain", 401, "authorization", headers={"Authorization": "Basic eDp5"}, token=False
+        "not a bearer",
+        "GET",
+        "/trustchain",
+        401,
+        "authorization",
+        headers=(("Authorization", "Basic eDp5"),),
+        token=False,
     ),
-    Bad("not a token", "GET", "/trustchain", 401, "authorization", headers={"Authorization": "Bearer x"}, token=False),
+    Bad(
+        "not a token", "GET", "/trustchain", 401, "authorization", headers=(("Authorization", "Bearer x"),), token=False
+    ),
     Bad(
         "a token without signature (alg none)",
         "GET",
@@ -56,7 +64,7 @@ BAD: list[Bad] = [
         401,
         "authorization",
         token=False,
-        headers={"Authorization": "Bearer eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJ4IiwiY2lkIjoieCJ9."},
+        headers=(("Authorization", "Bearer eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJ4IiwiY2lkIjoieCJ9."),),
     ),
     Bad(
         "wrong secret",
@@ -78,7 +86,7 @@ BAD: list[Bad] = [
     Bad("unknown address", "GET", "/nothing", 404, "url"),
     Bad("wrong method", "DELETE", "/identity", 405, "method"),
     Bad("wrong method on a quota", "POST", "/quotas/signatures", 405, "method", b"{}"),
-    Bad("form instead of JSON", "POST", "/identity", 415, "content-type", b"a=b", {"Content-Type": "text/plain"}),
+    Bad("form instead of JSON", "POST", "/identity", 415, "content-type", b"a=b", (("Content-Type", "text/plain"),)),
     Bad(
         "JSON in Latin-1",
         "POST",
@@ -86,14 +94,14 @@ BAD: list[Bad] = [
         415,
         "content-type",
         b"{}",
-        {"Content-Type": "application/json;charset=iso-8859-1"},
+        (("Content-Type", "application/json;charset=iso-8859-1"),),
     ),
-    Bad("no content type", "POST", "/identity", 415, "content-type", b"{}", {"Content-Type": ""}),
+    Bad("no content type", "POST", "/identity", 415, "content-type", b"{}", (("Content-Type", ""),)),
     Bad("body of 65 KiB", "POST", "/identity", 413, "body", b" " * 66_560),
     Bad("body that is cut", "POST", "/identity", 400, "body", b'{"subject_dn":'),
     Bad("body that is not UTF-8", "POST", "/identity", 400, "body", b'{"subject_dn":{"common_name":"\xff"}}'),
     Bad("body nested 20,000 deep", "POST", "/identity", 400, "body", b"[" * 20_000),
-    Bad("header of 20 KiB", "GET", "/trustchain", 431, "headers", headers={"X-Long": "x" * 20_000}),
+    Bad("header of 20 KiB", "GET", "/trustchain", 431, "headers", headers=(("X-Long", "x" * 20_000),)),
     Bad("URL of 6 KiB", "GET", "/timestamp/" + "A" * 6000, 414, "url"),
     # digests and identities
     Bad("digest too short", "GET", "/timestamp/ABCD", 422, "digest"),
@@ -146,7 +154,7 @@ def ask(client: httpx.Client, token: str, bad: Bad) -> httpx.Response:
     """Send one bad request."""
     headers = {"Content-Type": "application/json;charset=utf-8"} if bad.body is not None else {}
     headers |= {"Authorization": f"Bearer {token}"} if bad.token else {}
-    headers |= bad.headers
+    headers |= dict(bad.headers)
     return client.request(bad.method, str(client.base_url).rstrip("/") + bad.path, content=bad.body, headers=headers)
 
 

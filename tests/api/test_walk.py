@@ -122,7 +122,7 @@ def test_ocsp_by_post_and_get_for_every_certificate(served: Served, tmp_path: Pa
     places = {"client": "tls/client-ca.crt", "server": "tls/server-ca.crt"}
     for subject, issuer in pairs.items():
         certificate, authority = (served.home / places.get(name, f"pki/{name}.crt") for name in (subject, issuer))
-        query = (*digest, "-issuer", authority, "-cert", certificate)
+        query: tuple[str | Path, ...] = (*digest, "-issuer", authority, "-cert", certificate)
         done = run("openssl", "ocsp", *query, "-url", f"{served.public}/ocsp", "-CAfile", authority)
         assert b": good" in done.stdout, done
         assert b"Response verify OK" in done.stderr

@@ -29,3 +29,30 @@ def integer(value: int) -> bytes:
     """Return an INTEGER (X.690 §8.3): two's complement, as short as can be."""
     length = (value if value >= 0 else ~value).bit_length() // 8 + 1
     return element(0x02, value.to_bytes(length, "big", signed=True))
+
+
+def is_element(encoded: bytes) -> bool:
+    """Return whether `encoded` is exactly one element with a definite, minimal length, and so what it is made of.
+
+    Tags above 30 and nesting deeper than 16 are not taken. Contents of primitive types are not looked into.
+    """
+    return _length(encoded, 16) == len(encoded) > 0
+
+
+def _length(encoded: bytes, deepest: int) -> int:
+    """Return how many octets the first element has, or -1 when there is none."""
+    if len(encoded) < 2 or encoded[0] & 0x1F == 0x1F or encoded[1] == 0x80 or deepest == 0:
+        return -1
+    start = 2 if encoded[1] < 0x80 else 2 + (encoded[1] & 0x7F)
+    size = encoded[1] if start == 2 else int.from_bytes(encoded[2:start], "big")
+    content = encoded[start : start + size]
+    if len(content) != size or element(encoded[0], content) != encoded[: start + size]:
+        return -1
+    place = 0
+    # Bit 6 of the tag: constructed (X.690 §8.1.2.5).
+    while encoded[0] & 0x20 and place < size:
+        inner = _length(content[place:], deepest - 1)
+        if inner < 0:
+            return -1
+        place += inner
+    return start + size

@@ -81,11 +81,21 @@ def name(subject: Subject) -> x509.Name:
         elif field in subject.attributes:
             values = (subject.attributes[field],)
         # pyca takes PrintableString and IA5String where RFC 5280 asks for them, else UTF8String.
-        attributes.extend(x509.NameAttribute(oid, value) for value in values)
+        attributes.extend(_attribute(oid, value) for value in values)
     for typed in subject.extra:
         text, kind = _text(typed.der)
         attributes.append(x509.NameAttribute(x509.ObjectIdentifier(typed.oid), text, kind, _validate=False))
     return x509.Name(attributes)
+
+
+def _attribute(oid: x509.ObjectIdentifier, value: str) -> x509.NameAttribute[str]:
+    if oid != NameOID.COMMON_NAME or len(value.encode()) <= 64:
+        return x509.NameAttribute(oid, value)
+    # ub-common-name counts characters (X.520 Annex C, RFC 5280 Appendix A.1); pyca counts the octets of UTF-8, and
+    # would turn away most names of more than 32 Cyrillic or 21 Chinese characters.
+    attribute = x509.NameAttribute(oid, "-")
+    attribute._value = value  # noqa: SLF001
+    return attribute
 
 
 def _text(encoded: bytes) -> tuple[str, StringType]:
@@ -119,8 +129,9 @@ def directory_attributes(directory: SubjectDirectory) -> x509.UnrecognizedExtens
         add(_CITIZENSHIP, *(element(0x13, code.encode()) for code in directory.country_of_citizenship))
     if directory.country_of_residence:
         add(_RESIDENCE, *(element(0x13, code.encode()) for code in directory.country_of_residence))
-    for typed in directory.extra:
-        add(object_identifier(typed.oid), typed.der)
+    # X.501 §13.2: an attribute holds all the values of its type.
+    for oid in dict.fromkeys(typed.oid for typed in directory.extra):
+        add(object_identifier(oid), *(typed.der for typed in directory.extra if typed.oid == oid))
     return x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.9"), element(0x30, *attributes))
 
 

@@ -5,6 +5,8 @@ import re
 import unicodedata
 from urllib.parse import urlsplit
 
+from cryptography.x509 import ObjectIdentifier
+
 # ISO 3166-1 alpha-2, officially assigned
 _CODES = """
     AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY
@@ -19,11 +21,20 @@ COUNTRIES = frozenset(_CODES.split())
 
 # Control, format (bidi, zero width), surrogate, private use, unassigned, line and paragraph separators
 _FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# Of other categories and yet without any ink: Unicode's Default_Ignorable_Code_Point, a blank Braille cell, and the
+# marks that stand for damaged text.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufffc\ufffd\U000e0000-\U000e0fff]"
+)
 _OID = re.compile(r"\A[0-2](?:\.(?:0|[1-9]\d{0,38})){1,32}\Z")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DNS = re.compile(rf"\A(?:{_LABEL}\.)*{_LABEL}\Z")
+# The last label is never a number: what looks like an IPv4 address is no host name (RFC 3696 §2).
+_DNS = re.compile(rf"\A(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
+_MOST_URI = 1024
+_URI = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+\Z")
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _EMAIL = re.compile(rf"\A{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}\Z")
+_BLANKS = "must not begin or end with a blank, nor contain two together or an unusual one"
 _PRINTABLE = re.compile(r"\A[A-Za-z0-9 '()+,./:=?-]*\Z")
 
 
@@ -33,14 +44,18 @@ def fault_of_text(value: str, most: int) -> str | None:
         return "must not be empty"
     if len(value) > most:
         return f"must have at most {most} characters"
-    if any(unicodedata.category(character) in _FORBIDDEN for character in value):
+    if value.isascii() and value.isprintable():
+        return None if _single_blanks(value) else _BLANKS
+    if _INVISIBLE.search(value) or any(unicodedata.category(character) in _FORBIDDEN for character in value):
         return "contains a control, invisible, private or unassigned character"
     if not unicodedata.is_normalized("NFC", value):
         return "must be in Unicode normal form C"
-    words = value.split(" ")
-    if "" in words or any(unicodedata.category(character) == "Zs" and character != " " for character in value):
-        return "must not begin or end with a blank, nor contain two together or an unusual one"
-    return None
+    unusual = any(unicodedata.category(character) == "Zs" and character != " " for character in value)
+    return None if _single_blanks(value) and not unusual else _BLANKS
+
+
+def _single_blanks(value: str) -> bool:
+    return "  " not in value and value[0] != " " and value[-1] != " "
 
 
 def fault_of_country(value: str) -> str | None:
@@ -49,25 +64,43 @@ def fault_of_country(value: str) -> str | None:
 
 
 def fault_of_email(value: str) -> str | None:
-    """Return what is wrong with an e-mail address: RFC 5321 §4.1.2, dot-string form, ASCII."""
+    """Return what is wrong with an e-mail address: RFC 5321 §4.1.2, dot-string form, ASCII, at most 254 characters."""
     local, _, domain = value.rpartition("@")
-    right = len(local) <= 64 and len(domain) <= 253 and _EMAIL.match(value) is not None
+    # RFC 5321 §4.5.3.1.3 (erratum 1690): 254 in all, which is also within PKCS #9's 255.
+    right = len(value) <= 254 and len(local) <= 64 and _EMAIL.match(value) is not None
+    right = right and fault_of_dns_name(domain) is None
     return None if right else "must be an e-mail address in ASCII"
 
 
 def fault_of_dns_name(value: str) -> str | None:
     """Return what is wrong with a host name: RFC 1034 §3.5, A-labels."""
-    return None if len(value) <= 253 and _DNS.match(value) else "must be a DNS name, international ones as A-labels"
+    right = len(value) <= 253 and _DNS.match(value) is not None and all(map(_is_label, value.split(".")))
+    return None if right else "must be a DNS name, international ones as A-labels"
+
+
+def _is_label(label: str) -> bool:
+    if label[2:4] != "--":
+        return True
+    # Hyphens in third and fourth place are reserved, and mean Punycode after "xn" only (RFC 5890 §2.3.1).
+    try:
+        international = label[4:].encode("ascii").decode("punycode")
+        return label[:2].lower() == "xn" and not international.isascii()
+    except (UnicodeError, IndexError, OverflowError):
+        return False
 
 
 def fault_of_uri(value: str) -> str | None:
     """Return what is wrong with an absolute URI in ASCII (RFC 3986 §4.3)."""
+    if len(value) > _MOST_URI:
+        return f"must have at most {_MOST_URI} characters"
+    # The grammar first: urlsplit drops line breaks and tabs without a word.
+    right = _URI.match(value) is not None
     try:
         parts = urlsplit(value)
+        named = parts.hostname is not None or not value.partition(":")[2].startswith("//")
     except ValueError:
-        parts = None
-    right = parts is not None and parts.scheme and (parts.netloc or parts.path) and value.isascii()
-    return None if right and " " not in value else "must be an absolute URI in ASCII"
+        right = named = False
+    return None if right and named else "must be an absolute URI in ASCII"
 
 
 def fault_of_ip_address(value: str) -> str | None:
@@ -80,11 +113,14 @@ def fault_of_ip_address(value: str) -> str | None:
 
 
 def fault_of_oid(value: str) -> str | None:
-    """Return what is wrong with a dotted object identifier (X.660: the second arc is below 40 under 0 and 1)."""
+    """Return what is wrong with a dotted object identifier, or what of it pyca cannot encode."""
     if _OID.match(value) is None:
         return "must be a dotted object identifier"
-    first, second = value.split(".")[:2]
-    return None if first == "2" or int(second) < 40 else "must be a dotted object identifier"
+    try:
+        ObjectIdentifier(value)
+    except ValueError:
+        return "must be a dotted object identifier"
+    return None
 
 
 def is_printable_string(value: str) -> bool:

@@ -6,7 +6,20 @@ from enum import StrEnum
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Index,
+    LargeBinary,
+    String,
+    Table,
+    Text,
+    desc,
+    func,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from intaglio.database.engine import bump_revision
@@ -31,7 +44,7 @@ certificates = Table(
     Column("serial", String(40), primary_key=True),
     Column("profile", String(32), nullable=False),
     Column("state", String(16), nullable=False),
-    Column("subject", String(2048), nullable=False),
+    Column("subject", Text, nullable=False),
     Column("not_before", Instant, nullable=False),
     Column("not_after", Instant, nullable=False),
     Column("account_id", String(32)),

@@ -1,21 +1,29 @@
 """HTTP/1.1 on uvicorn with limits of our own, and the client certificate shown to the application.
 
-uvicorn alone would hold a half-sent request for ever and take headers without end; no ASGI server hands the
-application its client's certificate.
+uvicorn alone would hold a half-sent request for ever, take header fields without end, and add trailer fields to the
+header fields of the request; no ASGI server hands the application its client's certificate.
 """
 
 import asyncio
 import hashlib
+import logging
 import secrets
 from collections.abc import Callable
-from typing import Any
+from enum import Enum
+from typing import Any, ClassVar
 
+import httptools
 import msgspec
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from intaglio.api.peer import CLIENT_CERTIFICATE, PeerCertificate
 
+_log = logging.getLogger("intaglio.server")
+
+# From status, kind, description and request id to the body of a refusal.
 Refusal = Callable[[int, str, str, str], bytes]
 
 
@@ -26,33 +34,57 @@ class Limits(msgspec.Struct, frozen=True):
     head_fields: int = 64
     url_bytes: int = 4096
     body_bytes: int = 64 * 1024
+    pipelined: int = 16
+    handshake_seconds: float = 10.0
     head_seconds: float = 10.0
     body_seconds: float = 10.0
     keep_alive_seconds: int = 75
+    # How long a peer may leave a response unread.
+    write_seconds: float = 30.0
+    # How long a refused peer may go on sending: a socket that is closed with bytes unread takes the answer with it.
+    linger_seconds: float = 1.0
+    close_seconds: float = 2.0
+
+
+class Phase(Enum):
+    """What of a request is being read."""
+
+    IDLE = "nothing"
+    HEAD = "head"
+    BODY = "body"
 
 
 class LimitedProtocol(HttpToolsProtocol):
     """One connection. `limits` and `refusal` are set on a subclass for each listener."""
 
-    limits = Limits()
-    refusal: Refusal
+    limits: ClassVar[Limits] = Limits()
+    refusal: ClassVar[Refusal]
 
     def __init__(
         self,
         config: Config,
-        server_state: Any,
+        server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        # uvicorn has its parser drop what follows a request with `Connection: close`, as RFC 9112 §9.6 asks.
         super().__init__(config, server_state, app_state, _loop)
-        # uvicorn turns a leniency of its parser on that a listener of ours does not need.
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
-        self._peer: PeerCertificate | None = None
+        self._extensions: dict[str, dict[str, object]] = {CLIENT_CERTIFICATE: {"certificate": None}}
+        self._phase = Phase.IDLE
         self._deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
+        self._field_bytes = 0
         self._body_bytes = 0
-        self._reading_head = True
-        self._refused = False
+        self._wire_bytes = 0
+        # A request's last byte was in the read that is being looked at.
+        self._finished = False
+        # No further request is read from this connection.
+        self._ended = False
+        # The cycle whose application runs; uvicorn's `cycle` is the newest, which may still wait in the pipeline.
+        self._serving: RequestResponseCycle | None = None
+        # A refusal that waits until the responses before it are complete.
+        self._last_words: bytes | None = None
 
     # Connection ----------------------------------------------------------------------------------
 
@@ -62,73 +94,138 @@ class LimitedProtocol(HttpToolsProtocol):
         tls = transport.get_extra_info("ssl_object")
         der = None if tls is None else tls.getpeercert(binary_form=True)
         if der:
-            self._peer = PeerCertificate(der, hashlib.sha256(der).hexdigest())
-        self._wait(self.limits.head_seconds)
+            self._extensions[CLIENT_CERTIFICATE]["certificate"] = PeerCertificate(der, hashlib.sha256(der).hexdigest())
+        self._arm()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        self._wait(None)
+        """Stop waiting, and tell the application that runs."""
+        self._ended = True
+        self._disarm()
+        self._cancel_write_deadline()
+        self._unset_keepalive_if_required()
+        self.pipeline.clear()
+        if self._serving is not None and not self._serving.response_complete:
+            self._serving.disconnected = True
+            self._serving.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser unless the connection is already refused."""
-        if self._refused:
+        """Feed the parser unless the connection has ended, then set the deadline of what is still missing."""
+        self._unset_keepalive_if_required()
+        if self._ended:
             return
-        if self._reading_head:
-            if self._deadline is None:
-                self._wait(self.limits.head_seconds)
-            self._head_bytes += len(data)
-            # The body may come along in the same read; what is too long is cut by its own limit.
-            if self._head_bytes > self.limits.head_bytes + self.limits.body_bytes:
-                self._refuse(431, "headers", "The header fields are too large.")
+        self._finished = False
+        self._feed(data)
+        if self._ended:
+            return
+        if self._finished:
+            if self._phase is Phase.IDLE:
+                if not self._busy():
+                    # The answer was quicker than the request's last bytes.
+                    self._keep_alive()
                 return
-        super().data_received(data)
+        elif not self._count(len(data)):
+            return
+        if self._phase is not Phase.IDLE or not self._busy():
+            self._arm()
 
-    def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP in the API's error form."""
-        self._refuse(400, "request", msg)
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # An upgrade that is not taken changes nothing (RFC 9110 §7.8): what follows is HTTP/1.1.
+            rest = data[int(upgrade.args[0]) :]
+            if rest and not self._ended:
+                self._feed(rest)
+        except httptools.HttpParserError:
+            self._refuse(400, "request", "This is not well-formed HTTP/1.1.")
+
+    def _count(self, size: int) -> bool:
+        """Add a read that completed no request, and return whether the request is still within its bounds.
+
+        The bytes are counted as they come, since a field or chunk extension without end calls nothing back.
+        """
+        if self._phase is Phase.BODY:
+            self._wire_bytes += size
+            # One-byte chunks are six bytes each.
+            if self._wire_bytes > 8 * self.limits.body_bytes + self.limits.head_bytes:
+                self._refuse(413, "body", "The body is framed in too many bytes.")
+        else:
+            self._head_bytes += size
+            if self._head_bytes > self.limits.head_bytes:
+                self._refuse(431, "headers", "The header fields are too large.")
+        return not self._ended
+
+    def pause_writing(self) -> None:
+        """Give a peer that does not read its response a bounded time."""
+        super().pause_writing()
+        self._cancel_write_deadline()
+        self._write_deadline = self.loop.call_later(self.limits.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on: the peer reads."""
+        self._cancel_write_deadline()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection on which no further request began."""
+        self._close()
+
+    def shutdown(self) -> None:
+        """Take no further request; close at once when no response is due."""
+        if self._busy():
+            self.cycle.keep_alive = False
+        else:
+            self._close()
 
     # Parser callbacks ----------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """Begin a request with the peer's certificate in its scope."""
         super().on_message_begin()
-        self._reading_head = True
-        self._body_bytes = 0
-        self._head_bytes = 0
-        self._fields_bytes = 0
-        self.scope["extensions"] = {CLIENT_CERTIFICATE: {"certificate": self._peer}}
+        self._phase = Phase.HEAD
+        self._field_bytes = 0
+        self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
 
     def on_url(self, url: bytes) -> None:
         """Refuse a URL that is too long."""
         super().on_url(url)
         if len(self.url) > self.limits.url_bytes:
-            self._refuse(414, "url", "The URL is too long.")
+            self._refuse(414, "url", f"The URL must have at most {self.limits.url_bytes} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count the header fields."""
-        if self._refused:
+        """Count the header and trailer fields; trailer fields are dropped."""
+        if self._ended:
             return
-        super().on_header(name, value)
-        self._fields_bytes += len(name) + len(value) + 4
-        if len(self.headers) > self.limits.head_fields or self._fields_bytes > self.limits.head_bytes:
+        if self._phase is Phase.HEAD:
+            super().on_header(name, value)
+        # The colon, the space and the end of the line.
+        self._field_bytes += len(name) + len(value) + 4
+        if len(self.headers) > self.limits.head_fields or self._field_bytes > self.limits.head_bytes:
             self._refuse(431, "headers", "The header fields are too many or too large.")
 
     def on_headers_complete(self) -> None:
-        """Start the request, with the time for its body."""
-        if self._refused:
+        """Start the request, or queue it behind the one that is being answered."""
+        if self._ended:
             return
-        self._reading_head = False
-        for name, value in self.headers:
-            if name == b"content-length" and (not value.isdigit() or int(value) > self.limits.body_bytes):
-                self._refuse(413, "body", f"The body must have at most {self.limits.body_bytes} bytes.")
-                return
-        self._wait(self.limits.body_seconds)
+        fault = self._fault()
+        if fault is not None:
+            self._refuse(*fault)
+            return
+        if len(self.pipeline) >= self.limits.pipelined:
+            # The last one that was taken says `Connection: close`: the client knows what was not (RFC 9112 §9.6).
+            self.cycle.keep_alive = False
+            self._ended = True
+            self._disarm()
+            return
         super().on_headers_complete()
+        self._phase = Phase.BODY
+        self._body_bytes = self._wire_bytes = 0
+        self._disarm()
 
     def on_body(self, body: bytes) -> None:
         """Count the body, chunked ones too."""
-        if self._refused:
+        if self._ended:
             return
         self._body_bytes += len(body)
         if self._body_bytes > self.limits.body_bytes:
@@ -138,52 +235,140 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is here: nothing more is waited for until the next begins."""
-        if self._refused:
+        if self._ended:
             return
-        self._reading_head = True
+        self._phase = Phase.IDLE
         self._head_bytes = 0
-        self._wait(None)
+        self._finished = True
+        self._disarm()
         super().on_message_complete()
 
-    # Refusing ------------------------------------------------------------------------------------
+    def _fault(self) -> tuple[int, str, str] | None:
+        """Return what is wrong with a head that the parser takes."""
+        version = self.parser.get_http_version()
+        if version not in {"1.1", "1.0"}:
+            return 505, "version", "This is neither HTTP/1.1 nor HTTP/1.0."
+        hosts = codings = 0
+        for name, value in self.headers:
+            if name == b"host":
+                hosts += 1
+            elif name == b"content-length" and int(value) > self.limits.body_bytes:
+                return 413, "body", f"The body must have at most {self.limits.body_bytes} bytes."
+            elif name == b"transfer-encoding":
+                codings += 1
+                # Any other coding, and any at all in HTTP/1.0, is framed differently by different readers (§6.1).
+                if codings > 1 or version == "1.0" or value.strip().lower() != b"chunked":
+                    return 400, "transfer-encoding", "The only transfer coding is chunked."
+        # RFC 9112 §3.2.
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            return 400, "host", "One Host is required."
+        return None
 
-    def _wait(self, seconds: float | None) -> None:
+    # Responses -----------------------------------------------------------------------------------
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._serving = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_response_complete(self) -> None:
+        """Start the next request of the pipeline, say the last words, or wait for more."""
+        if self._last_words is not None and not self.pipeline and not self.transport.is_closing():
+            self._end(self._last_words)
+            return
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._close()
+        elif self._phase is not Phase.IDLE and not self._ended:
+            self._arm()
+
+    def _busy(self) -> bool:
+        return self._serving is not None and not self._serving.response_complete
+
+    def _keep_alive(self) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    # Time ----------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """Set the deadline of what is being read, unless there is one or we are the ones who do not read."""
+        if self._deadline is None and not self.flow.read_paused:
+            seconds = self.limits.body_seconds if self._phase is Phase.BODY else self.limits.head_seconds
+            self._deadline = self.loop.call_later(seconds, self._too_slow)
+
+    def _disarm(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        if seconds is not None:
-            self._deadline = self.loop.call_later(seconds, self._too_slow)
+
+    def _cancel_write_deadline(self) -> None:
+        if self._write_deadline is not None:
+            self._write_deadline.cancel()
+            self._write_deadline = None
 
     def _too_slow(self) -> None:
         self._deadline = None
-        self._refuse(408, "request", "The request was not sent in time.")
+        if self._phase is Phase.IDLE:
+            self._close()
+        else:
+            self._refuse(408, "request", f"The {self._phase.value} of the request was not sent in time.")
+
+    # Refusing ------------------------------------------------------------------------------------
 
     def _refuse(self, status: int, kind: str, description: str) -> None:
-        if self._refused or self.transport is None or self.transport.is_closing():
+        """Answer in the API's error form and end the connection, after the responses that are due before."""
+        if self._ended or self.transport.is_closing():
             return
-        self._refused = True
-        self._wait(None)
-        busy = self.cycle is not None and not self.cycle.response_complete and self.cycle.response_started
-        if not busy:
-            request_id = secrets.token_hex(8)
-            body = type(self).refusal(status, kind, description, request_id)
-            self.transport.write(
-                b"".join(
-                    (
-                        STATUS_LINE[status],
-                        b"content-type: application/problem+json;charset=utf-8\r\nx-request-id: ",
-                        request_id.encode(),
-                        b"\r\nconnection: close\r\ncontent-length: ",
-                        str(len(body)).encode(),
-                        b"\r\n\r\n",
-                        body,
-                    )
-                )
-            )
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        self._ended = True
+        self._disarm()
+        answer = self._answer(status, kind, description)
+        # The refused request may have an application already, that runs or waits for its turn.
+        own = self.cycle if self._phase is Phase.BODY else None
+        if own is not None and own is self._serving:
+            if own.response_started:
+                answer = b""
+            if not own.response_complete:
+                own.disconnected = True
+                own.message_event.set()
+        elif own is not None:
+            self.pipeline.popleft()
+        if own is not self._serving and self._busy():
+            self._last_words = answer
+            self.flow.pause_reading()
+        else:
+            self._end(answer, linger=status != 408)
+
+    def _answer(self, status: int, kind: str, description: str) -> bytes:
+        request_id = secrets.token_hex(8)
+        peer = self.client[0] if self.client else None
+        _log.info("refused", extra={"request_id": request_id, "status": status, "kind": kind, "peer": peer})
+        body = type(self).refusal(status, kind, description, request_id)
+        fields = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/problem+json;charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", request_id.encode()),
+            (b"connection", b"close"),
+        ]
+        return b"%s%s\r\n%s" % (STATUS_LINE[status], b"".join(b"%s: %s\r\n" % field for field in fields), body)
+
+    def _end(self, answer: bytes, *, linger: bool = True) -> None:
+        """Say the last words; drop what the peer still sends, for a bounded time, so that it can read them."""
+        if answer:
+            self.transport.write(answer)
+        if answer and linger:
+            self.flow.resume_reading()
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+            self._deadline = self.loop.call_later(self.limits.linger_seconds, self._close)
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        """Close, and do not wait for ever for a peer that neither reads nor says goodbye."""
+        self._ended = True
+        self._disarm()
         self.transport.close()
+        self._deadline = self.loop.call_later(self.limits.close_seconds, self.transport.abort)
 
 
 def protocol(limits: Limits, refusal: Refusal) -> type[LimitedProtocol]:

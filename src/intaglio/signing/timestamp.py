@@ -14,7 +14,7 @@ from intaglio.timestamping.tsp import MessageImprint, StampRefused, granted, rej
 
 
 def new_serial() -> int:
-    """Return a time-stamp's serial number: 159 random bits, unique over all nodes (RFC 3161 §2.4.2 asks for ≤ 160)."""
+    """Return a time-stamp's serial number: 159 random bits, unique over nodes (RFC 3161 §2.4.2: at most 160)."""
     return secrets.randbits(159) | 1 << 158
 
 
@@ -22,8 +22,8 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     """Return a TimeStampToken over a SHA-256 digest, DER, certificates included.
 
     1. the time is taken; 2. quota is spent and the entry written, durably, in a commit shared with concurrent
-    requests, 3. while the token is signed in another thread; 4. both done, the token leaves; had it failed, the quota is
-    given back and the failure recorded.
+    requests, 3. while the token is signed in another thread; 4. both done, the token leaves; had it failed, the
+    quota is given back and the failure recorded.
     Raises `QuotaSpent` or a `ServiceFault`.
     """
     # 1
