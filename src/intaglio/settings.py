@@ -90,6 +90,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     hosts: list[str]
     public: PublicSettings
+    # The arc for examples (RFC 5612): certificates that others are to rely on need the operator's own.
+    policy_arc: str = "1.3.6.1.4.1.32473"
     api: ApiSettings = ApiSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()

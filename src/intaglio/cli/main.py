@@ -67,6 +67,9 @@ def init(
         typer.Option(help="Address to listen on.", show_default="127.0.0.1, or 0.0.0.0 if a host is not local"),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the operator, as it stands in the CAs' names.")] = "Intaglio",
+    policy_arc: Annotated[
+        str, typer.Option(help="Your arc for certificate policy OIDs; the default is the arc for examples.")
+    ] = "1.3.6.1.4.1.32473",
     algorithm: Annotated[str, typer.Option(help="Keys of the service: rsa or p-256.")] = "rsa",
     master_key: Annotated[
         str, typer.Option(help="Where the master key is: file:PATH (made, 0600) or env:NAME (must be set).")
@@ -90,6 +93,7 @@ def init(
         public_port=pki_port,
         public_url=public_url,
         bind=bind,
+        policy_arc=policy_arc,
         family=algorithm,
         master=master_key,
         now=datetime.now(UTC),

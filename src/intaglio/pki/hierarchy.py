@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from intaglio.keys.algorithm import KeyAlgorithm, PrivateKey
-from intaglio.pki.issuer import Extensions, Issuer, Prepared, StatusPlaces
+from intaglio.pki.issuer import Extensions, Issuer, Prepared, Publication
 
 
 class Hierarchy(StrEnum):
@@ -117,7 +117,7 @@ def build(
     *,
     sizes: tuple[KeyAlgorithm, KeyAlgorithm],
     hosts: Sequence[str],
-    places: StatusPlaces,
+    places: Publication,
     now: datetime,
     generate: Callable[[KeyAlgorithm], PrivateKey],
     progress: Callable[[str], None],

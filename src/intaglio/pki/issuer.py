@@ -35,10 +35,11 @@ class Prepared(msgspec.Struct, frozen=True):
     extensions: list[x509.Extension[x509.ExtensionType]]
 
 
-class StatusPlaces(msgspec.Struct, frozen=True):
-    """Where certificates say their status can be asked for; `url` is the public listener's."""
+class Publication(msgspec.Struct, frozen=True):
+    """What certificates say of their issuer: the public listener's `url`, and the operator's arc of policy OIDs."""
 
     url: str
+    policy_arc: str = "1.3.6.1.4.1.32473"
 
     def extensions(self, issuer: str) -> list[x509.Extension[x509.ExtensionType]]:
         """Return AIA (OCSP, caIssuers) and CRLDP for certificates of `issuer`."""
@@ -77,7 +78,7 @@ class Issuer:
         name: str,
         certificate: x509.Certificate | None,
         key: PrivateKey,
-        places: StatusPlaces,
+        places: Publication,
         *,
         subject: x509.Name | None = None,
         test: bool = False,
@@ -98,7 +99,7 @@ class Issuer:
         # What depends on issuer and profile alone is built once: issuing is a hot path.
         self._constant = {
             profile_name: [
-                *profile.constant_extensions(test=test),
+                *profile.constant_extensions(places.policy_arc, test=test),
                 authority,
                 *(status if profile.status else []),
             ]

@@ -6,9 +6,6 @@ from importlib.resources import files
 import msgspec
 from cryptography import x509
 
-# An arc that anybody may derive from a UUID (ITU-T X.667); .1 production, .2 test.
-POLICY_ARC = "2.25.190406460328661895872904098182921476704"
-
 ANY_POLICY = x509.ObjectIdentifier("2.5.29.32.0")
 
 # validity-assured short-term certificate, ETSI EN 319 412-1 §5.2
@@ -51,7 +48,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether a certificate of this kind issues others."""
         return self.path_length is not None
 
-    def constant_extensions(self, *, test: bool) -> list[x509.Extension[x509.ExtensionType]]:
+    def constant_extensions(self, policy_arc: str, *, test: bool) -> list[x509.Extension[x509.ExtensionType]]:
         """Return the extensions that depend on nothing but the profile and the hierarchy."""
         usage = x509.KeyUsage(**{name: name in self.key_usage for name in _USAGES})
         found = [_extension(usage, critical=True)]
@@ -62,7 +59,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             purposes = x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in self.extended_key_usage])
             found.append(_extension(purposes, critical=self.extended_key_usage_critical))
         if self.policy is not None:
-            policy = x509.PolicyInformation(policy_oid(self.policy, test=test), None)
+            policy = x509.PolicyInformation(policy_oid(policy_arc, self.policy, test=test), None)
             found.append(_extension(x509.CertificatePolicies([policy]), critical=False))
         if self.no_check:
             found.append(_extension(x509.OCSPNoCheck(), critical=False))
@@ -71,11 +68,11 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return found
 
 
-def policy_oid(suffix: str, *, test: bool) -> x509.ObjectIdentifier:
-    """Return the certificate policy of a hierarchy, or anyPolicy."""
+def policy_oid(arc: str, suffix: str, *, test: bool) -> x509.ObjectIdentifier:
+    """Return a policy below the operator's arc, .1 in production and .2 in the test hierarchy, or anyPolicy."""
     if suffix == "any":
         return ANY_POLICY
-    return x509.ObjectIdentifier(f"{POLICY_ARC}.{2 if test else 1}.{suffix}")
+    return x509.ObjectIdentifier(f"{arc}.{2 if test else 1}.{suffix}")
 
 
 def _extension(value: x509.ExtensionType, *, critical: bool) -> x509.Extension[x509.ExtensionType]:

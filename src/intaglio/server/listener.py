@@ -3,28 +3,43 @@
 import asyncio
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from uvicorn.server import ServerState
 
 from intaglio.errors import Conflict
 from intaglio.keys.algorithm import PrivateKey
-from intaglio.server.protocol import Limits, Refusal, protocol
+from intaglio.server.protocol import LimitedProtocol, Limits, Refusal, protocol
 
 _log = logging.getLogger("intaglio.server")
+
+_BACKLOG = 1024
+# Accepted between two turns of the event loop.
+_ACCEPTED_AT_ONCE = 64
+# Without accepting, after the process ran out of file descriptors.
+_PAUSE_SECONDS = 0.2
+# For the database, the ledger and the threads that sign.
+_OTHER_FILES = 256
+_POLL_SECONDS = 0.02
+_WARNING_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One address and the application behind it; `tls` None means plain HTTP."""
+    """One address and the application behind it; `tls` None means plain HTTP, `port` 0 any free port."""
 
     name: str
     bind: str
@@ -37,28 +52,29 @@ class Listener:
 
 
 def tls_context(chain: bytes, key: PrivateKey, client_ca: Path) -> ssl.SSLContext:
-    """Return a context that demands a client certificate of `client_ca`; TLS 1.2 and 1.3, nothing resumed.
+    """Return a context that demands a client certificate of `client_ca`; TLS 1.2 and 1.3.
 
     Python's ssl reads the private key from a file only. It gets one in memory (memfd), encrypted under a passphrase
     that lives for this call, so that the key is never in a file system and never unencrypted outside the process.
+
+    No tickets are issued, so TLS 1.3 resumes nothing. Within TLS 1.2 a session may still be resumed by its id, from
+    this process's memory, which Python's ssl cannot turn off: a handshake says who somebody is, and whether that
+    certificate is still accepted is for the application to ask at each request.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cafile=client_ca)
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-    # A resumed session shows no certificate check: there are none.
     context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     context.set_alpn_protocols(["http/1.1"])
     passphrase = secrets.token_hex(16).encode()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
-    descriptor = os.memfd_create("tls", os.MFD_CLOEXEC)
-    try:
-        os.write(descriptor, chain + pem)
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}", password=passphrase)
-    finally:
-        os.close(descriptor)
+    with os.fdopen(os.memfd_create("tls", os.MFD_CLOEXEC), "wb") as file:
+        file.write(chain + pem)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=passphrase)
     return context
 
 
@@ -69,6 +85,8 @@ def bind(listener: Listener) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((listener.bind, listener.port))
+        # Two sockets may be bound to an address before one of them listens.
+        made.listen(_BACKLOG)
     except OSError as error:
         made.close()
         raise Conflict(
@@ -76,76 +94,194 @@ def bind(listener: Listener) -> socket.socket:
             "Change its port in intaglio.toml, or end what is listening there.",
             {"port": str(error.strerror)},
         ) from error
-    made.set_inheritable(False)
+    made.setblocking(False)
     return made
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server without signal handlers of its own."""
+class Endpoint:
+    """A bound listener that accepts connections; it counts them from the first byte of their handshake.
 
-    def install_signal_handlers(self) -> None:
-        """Leave signals to `serve`."""
+    uvicorn's own server accepts without bound, leaves a handshake 60 seconds and takes the process's signals over:
+    of uvicorn only the protocol is used.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._socket = bind(listener)
+        config = uvicorn.Config(
+            listener.app,
+            http=protocol(listener.limits, listener.refusal),
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            timeout_keep_alive=listener.limits.keep_alive_seconds,
+        )
+        config.load()
+        self._config = config
+        self._state = ServerState()
+        self._arrivals: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._warned = -_WARNING_SECONDS
+        self._draining = False
+
+    @property
+    def url(self) -> str:
+        """The address it listens on."""
+        host, port = self._socket.getsockname()[:2]
+        return f"{'https' if self._listener.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def open(self) -> None:
+        """Begin to accept."""
+        self._tell_date()
+        asyncio.get_running_loop().add_reader(self._socket, self._accept)
+        _log.info("listening", extra={"listener": self._listener.name, "url": self.url})
+
+    def drain(self) -> None:
+        """Accept no more, close what is idle, and let the requests in flight finish."""
+        if self._draining:
+            return
+        self._draining = True
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+        for timer in self._timers.values():
+            timer.cancel()
+        for arrival in self._arrivals:
+            arrival.cancel()
+        for connection in tuple(self._state.connections):
+            connection.shutdown()
+
+    def busy(self) -> int:
+        """Return how many connections are open."""
+        return len(self._state.connections) + len(self._arrivals)
+
+    def unfinished(self) -> int:
+        """Return how many connections are open or requests not ended; a request may outlive its connection."""
+        return max(self.busy(), len(self._state.tasks))
+
+    async def end(self) -> None:
+        """Cut off whatever is left."""
+        self.drain()
+        left: set[asyncio.Task[None]] = {*self._state.tasks, *self._arrivals}
+        for task in left:
+            task.cancel()
+        for connection in tuple(self._state.connections):
+            connection.transport.abort()
+        if left:
+            await asyncio.wait(left, timeout=self._listener.limits.close_seconds)
+        # Transports tell their protocols in the loop's next turns.
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                connection, address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._warn(f"cannot accept: {error.strerror}")
+                loop.remove_reader(self._socket)
+                self._timers["accept"] = loop.call_later(_PAUSE_SECONDS, loop.add_reader, self._socket, self._accept)
+                return
+            if self.busy() >= self._listener.connections:
+                connection.close()
+                self._warn("a connection was refused: as many as allowed are open")
+                continue
+            connection.setblocking(False)
+            arrival = loop.create_task(self._connect(connection, address[0]))
+            self._arrivals.add(arrival)
+            arrival.add_done_callback(self._arrivals.discard)
+
+    async def _connect(self, connection: socket.socket, peer: str) -> None:
+        tls, limits = self._listener.tls, self._listener.limits
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol,
+                connection,
+                ssl=tls,
+                ssl_handshake_timeout=limits.handshake_seconds if tls else None,
+                ssl_shutdown_timeout=limits.close_seconds if tls else None,
+            )
+        except OSError as error:
+            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+            verdict = getattr(error, "verify_message", None)
+            _log.info(
+                "handshake failed", extra={"listener": self._listener.name, "peer": peer, "reason": verdict or reason}
+            )
+
+    def _protocol(self) -> LimitedProtocol:
+        made: LimitedProtocol = self._config.http_protocol_class(  # type: ignore[call-arg, assignment]
+            config=self._config, server_state=self._state, app_state={}
+        )
+        return made
+
+    def _tell_date(self) -> None:
+        self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+        self._timers["date"] = asyncio.get_running_loop().call_later(1, self._tell_date)
+
+    def _warn(self, message: str) -> None:
+        now = time.monotonic()
+        if now - self._warned >= _WARNING_SECONDS:
+            self._warned = now
+            _log.warning(message, extra={"listener": self._listener.name, "connections": self.busy()})
 
 
-def _server(listener: Listener, drain_seconds: int) -> _Server:
-    config = uvicorn.Config(
-        listener.app,
-        http=protocol(listener.limits, listener.refusal),
-        ws="none",
-        lifespan="off",
-        loop="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=listener.limits.keep_alive_seconds,
-        timeout_graceful_shutdown=drain_seconds,
-        limit_concurrency=listener.connections,
-        backlog=1024,
-    )
-    config.load()
-    config.ssl = listener.tls
-    return _Server(config)
+def _allow_files(wanted: int) -> None:
+    """Raise the process's own limit on open files, which is often 1,024, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        _log.warning("fewer files may be open than connections are allowed", extra={"files": allowed, "needed": wanted})
 
 
 async def serve(
     listeners: Sequence[Listener],
     *,
-    drain_seconds: int,
+    drain_seconds: float,
     on_ready: Callable[[], None],
     on_drain: Callable[[], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then let requests in flight finish for at most `drain_seconds`."""
-    sockets = [bind(listener) for listener in listeners]
-    servers = [_server(listener, drain_seconds) for listener in listeners]
-    loop = asyncio.get_running_loop()
+    """Serve until SIGTERM or SIGINT, then let requests in flight finish for at most `drain_seconds`.
+
+    A second signal ends the wait. Raises `Conflict` when an address cannot be used.
+    """
+    ending, hurry = asyncio.Event(), asyncio.Event()
 
     def end() -> None:
-        if not any(server.should_exit for server in servers):
-            on_drain()
-            _log.info("draining")
-        for server in servers:
-            server.should_exit = True
+        (hurry if ending.is_set() else ending).set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
-    tasks = [
-        # Not `serve`, which would take the signals over.
-        asyncio.create_task(server._serve([bound]), name=listener.name)  # noqa: SLF001
-        for server, bound, listener in zip(servers, sockets, listeners, strict=True)
-    ]
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    endpoints: list[Endpoint] = []
+    _allow_files(sum(listener.connections for listener in listeners) + _OTHER_FILES)
     try:
-        while not all(server.started for server in servers):
-            if any(task.done() for task in tasks):
-                break
-            await asyncio.sleep(0.01)
-        else:
-            on_ready()
-        await asyncio.gather(*tasks)
+        # All addresses are taken before the first connection is.
+        for listener in listeners:
+            endpoints.append(Endpoint(listener))  # noqa: PERF401 # what is bound must be ended when the next is not
+        for number in signals:
+            loop.add_signal_handler(number, end)
+        for endpoint in endpoints:
+            endpoint.open()
+        on_ready()
+        await ending.wait()
+        on_drain()
+        _log.info("draining", extra={"connections": sum(endpoint.busy() for endpoint in endpoints)})
+        for endpoint in endpoints:
+            endpoint.drain()
+        until = loop.time() + drain_seconds
+        while any(endpoint.unfinished() for endpoint in endpoints) and loop.time() < until and not hurry.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(hurry.wait(), _POLL_SECONDS)
     finally:
-        end()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        left = sum(endpoint.unfinished() for endpoint in endpoints)
+        for endpoint in endpoints:
+            await endpoint.end()
+        for number in signals:
             loop.remove_signal_handler(number)
-        for bound in sockets:
-            bound.close()
+        _log.info("ended", extra={"cut_off": left})

@@ -13,37 +13,20 @@ from enum import Enum
 from typing import Any, ClassVar
 
 import httptools
-import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from intaglio.api.peer import CLIENT_CERTIFICATE, PeerCertificate
+from intaglio.server.limits import Limits, fault
+
+__all__ = ["LimitedProtocol", "Limits", "Refusal", "protocol"]
 
 _log = logging.getLogger("intaglio.server")
 
 # From status, kind, description and request id to the body of a refusal.
 Refusal = Callable[[int, str, str, str], bytes]
-
-
-class Limits(msgspec.Struct, frozen=True):
-    """Bounds of one connection; times in seconds, sizes in bytes."""
-
-    head_bytes: int = 16 * 1024
-    head_fields: int = 64
-    url_bytes: int = 4096
-    body_bytes: int = 64 * 1024
-    pipelined: int = 16
-    handshake_seconds: float = 10.0
-    head_seconds: float = 10.0
-    body_seconds: float = 10.0
-    keep_alive_seconds: int = 75
-    # How long a peer may leave a response unread.
-    write_seconds: float = 30.0
-    # How long a refused peer may go on sending: a socket that is closed with bytes unread takes the answer with it.
-    linger_seconds: float = 1.0
-    close_seconds: float = 2.0
 
 
 class Phase(Enum):
@@ -208,9 +191,9 @@ class LimitedProtocol(HttpToolsProtocol):
         """Start the request, or queue it behind the one that is being answered."""
         if self._ended:
             return
-        fault = self._fault()
-        if fault is not None:
-            self._refuse(*fault)
+        wrong = fault(self.parser.get_http_version(), self.headers, self.limits)
+        if wrong is not None:
+            self._refuse(*wrong)
             return
         if len(self.pipeline) >= self.limits.pipelined:
             # The last one that was taken says `Connection: close`: the client knows what was not (RFC 9112 §9.6).
@@ -242,27 +225,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self._finished = True
         self._disarm()
         super().on_message_complete()
-
-    def _fault(self) -> tuple[int, str, str] | None:
-        """Return what is wrong with a head that the parser takes."""
-        version = self.parser.get_http_version()
-        if version not in {"1.1", "1.0"}:
-            return 505, "version", "This is neither HTTP/1.1 nor HTTP/1.0."
-        hosts = codings = 0
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length" and int(value) > self.limits.body_bytes:
-                return 413, "body", f"The body must have at most {self.limits.body_bytes} bytes."
-            elif name == b"transfer-encoding":
-                codings += 1
-                # Any other coding, and any at all in HTTP/1.0, is framed differently by different readers (§6.1).
-                if codings > 1 or version == "1.0" or value.strip().lower() != b"chunked":
-                    return 400, "transfer-encoding", "The only transfer coding is chunked."
-        # RFC 9112 §3.2.
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
-            return 400, "host", "One Host is required."
-        return None
 
     # Responses -----------------------------------------------------------------------------------
 

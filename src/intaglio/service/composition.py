@@ -15,8 +15,8 @@ from intaglio.database.engine import migrate
 from intaglio.errors import IntaglioError
 from intaglio.keys.live import LiveKeys
 from intaglio.ledger.entry import Event
-from intaglio.pki.hierarchy import AUTHORITIES, FAMILIES
-from intaglio.pki.profiles import POLICY_ARC
+from intaglio.pki.hierarchy import AUTHORITIES, FAMILIES, Hierarchy
+from intaglio.pki.profiles import policy_oid
 from intaglio.revocation.answers import Answers
 from intaglio.revocation.ocsp import Responder
 from intaglio.service.home import TOKEN_SECRET, Home
@@ -76,7 +76,7 @@ def compose(home: Home, clock: Clock) -> Service:
             certificate=home.certificate(family.tsa),
             chain=[home.certificate(family.root)],
             key=home.keyring.key(family.tsa),
-            policy=f"{POLICY_ARC}.{2 if hierarchy == 'test' else 1}.2",
+            policy=policy_oid(settings.policy_arc, "2", test=hierarchy == Hierarchy.TEST).dotted_string,
             accuracy=timedelta(milliseconds=settings.timestamp.accuracy_ms),
         )
         for hierarchy, family in FAMILIES.items()

@@ -25,7 +25,8 @@ from intaglio.keys.software import SoftwareCustody
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
 from intaglio.pki.hierarchy import MEMBERS, SIZES, build
-from intaglio.pki.issuer import Issuer, StatusPlaces
+from intaglio.pki.issuer import Issuer, Publication
+from intaglio.pki.text import fault_of_oid
 from intaglio.revocation import register
 from intaglio.settings import FILE_NAME, Settings, database_url, load, master_key
 
@@ -44,7 +45,7 @@ class Home:
     custody: SoftwareCustody
     identity_custody: SoftwareCustody
     keyring: Keyring
-    places: StatusPlaces
+    places: Publication
 
     def certificate(self, member: str) -> x509.Certificate:
         """Return the certificate of a member of the hierarchy."""
@@ -75,7 +76,7 @@ def open_home(path: Path) -> Home:
         custody=custody,
         identity_custody=SoftwareCustody(SealingKey(master, "identity keys")),
         keyring=Keyring(path / "keys", custody, SealingKey(master, "service secrets")),
-        places=StatusPlaces(settings.public.url),
+        places=Publication(settings.public.url, settings.policy_arc),
     )
 
 
@@ -88,6 +89,7 @@ def initialise(
     public_port: int,
     public_url: str | None,
     bind: str | None,
+    policy_arc: str,
     family: str,
     master: str,
     now: datetime,
@@ -101,11 +103,14 @@ def initialise(
     for field, text in (("name", name), *(("host", host) for host in hosts)):
         if not text.isprintable() or text != text.strip() or not 0 < len(text) <= 40 or set(text) & set("\"'\\/"):
             raise ContentRefused(f"{text!r} cannot be used.", {field: "1 to 40 printable characters, no quotes"})
+    reason = fault_of_oid(policy_arc)
+    if reason is not None or len(policy_arc) > 80:
+        raise ContentRefused(f"{policy_arc!r} cannot be used.", {"policy_arc": reason or "is too long"})
     # Built beside its place and moved there whole: there is never half a home.
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     draft.mkdir(mode=0o700, parents=True)
     try:
-        _write_settings(draft, name, hosts, api_port, public_port, public_url, bind, master)
+        _write_settings(draft, name, hosts, api_port, public_port, public_url, bind, policy_arc, master)
         _fill(draft, family, hosts, now, progress)
         if path.exists():
             path.rmdir()
@@ -124,6 +129,7 @@ def _write_settings(
     public_port: int,
     public_url: str | None,
     bind: str | None,
+    policy_arc: str,
     master: str,
 ) -> None:
     local = all(host == "localhost" or host.startswith("127.") or host == "::1" for host in hosts)
@@ -133,6 +139,8 @@ def _write_settings(
     text = f"""# Settings of this Intaglio. Every key is explained in docs/operate/settings.md.
 name = "{name}"
 hosts = [{listed}]
+# The arc of certificate policy OIDs.
+policy_arc = "{policy_arc}"
 
 [api]
 bind = "{address}"
