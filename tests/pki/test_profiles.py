@@ -136,7 +136,9 @@ def _signing(certificate: x509.Certificate) -> None:
     assert certificate.serial_number.bit_length() >= 64
 
 
-@pytest.mark.parametrize(("issuer", "policy"), [("issuing", "1.3.6.1.4.1.32473.1.1.1"), ("test-issuing", "1.3.6.1.4.1.32473.2.1.1")])
+@pytest.mark.parametrize(
+    ("issuer", "policy"), [("issuing", "1.3.6.1.4.1.32473.1.1.1"), ("test-issuing", "1.3.6.1.4.1.32473.2.1.1")]
+)
 def test_signing_person(pki: Pki, issuer: str, policy: str) -> None:
     certificate = pki.leaf("signing-person", issuer)
     _signing(certificate)

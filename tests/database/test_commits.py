@@ -1,0 +1,144 @@
+"""Commits shared by concurrent requests: durable, exact, and no request harms its neighbours."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, Engine, select, text, update
+
+from intaglio.accounts import quota, register
+from intaglio.accounts.kinds import Kind, starting_policy
+from intaglio.accounts.quota import Resource
+from intaglio.database.commits import Commits
+from intaglio.database.engine import migrate, open_engine, reading, transaction
+from intaglio.database.schema import metadata
+from intaglio.errors import QuotaSpent, StoreUnavailable
+from intaglio.ledger.entry import Event
+from intaglio.ledger.verify import verify
+from intaglio.ledger.writer import Chain, recorded
+from intaglio.pki.hierarchy import Hierarchy
+from intaglio.signing.engine import Spending, Spent
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    made = open_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    migrate(made)
+    with transaction(made) as connection:
+        account = register.Account("a", "A", Kind.INDIVIDUAL, Hierarchy.TEST, None, None, register.State.ACTIVE, NOW)
+        register.add(connection, account, starting_policy(Kind.INDIVIDUAL, None, None))
+        quota.open_quotas(connection, "a", {Resource.SIGNATURES: 100})
+    return made
+
+
+@asynccontextmanager
+async def lanes(engine: Engine) -> AsyncIterator[Commits]:
+    commits = Commits(engine, most_waiting=500)
+    commits.start()
+    try:
+        yield commits
+    finally:
+        await commits.stop()
+        engine.dispose()
+
+
+def spent(number: int) -> Spent:
+    event = Event(NOW, "signature.made", "a", "i", f"{number}", {"number": number})
+    return Spent(Resource.SIGNATURES, "a", event)
+
+
+def count(engine: Engine) -> tuple[int, int]:
+    with reading(engine) as connection:
+        return quota.read(connection, "a", Resource.SIGNATURES).spent, verify(recorded(connection)).entries
+
+
+def test_migrations_make_what_the_registers_expect(engine: Engine) -> None:
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        found = [change for change in compare_metadata(context, metadata) if "alembic_version" not in str(change)]
+    engine.dispose()
+    assert found == []
+
+
+def test_sqlite_is_durable_and_forgets_destroyed_keys(engine: Engine) -> None:
+    with reading(engine) as connection:
+        assert connection.execute(text("PRAGMA synchronous")).scalar_one() == 2
+        assert connection.execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+        assert connection.execute(text("PRAGMA secure_delete")).scalar_one() == 1
+    engine.dispose()
+
+
+def test_quota_of_100_under_400_concurrent_requests_is_exactly_100(engine: Engine) -> None:
+    async def race() -> list[object]:
+        async with lanes(engine) as commits:
+            spending = Spending(Chain())
+            asked = [commits.together(spending.spend, spent(number)) for number in range(400)]
+            return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    outcomes = asyncio.run(race())
+    assert sum(outcome is None for outcome in outcomes) == 100
+    assert sum(isinstance(outcome, QuotaSpent) for outcome in outcomes) == 300
+    assert count(engine) == (100, 100)
+
+
+def test_control_read_then_write_overspends(engine: Engine) -> None:
+    """The control of the test above: without the comparison in the update, the quota does not hold."""
+
+    async def race() -> None:
+        async with lanes(engine) as commits:
+
+            async def careless() -> None:
+                found = await commits.read(lambda c: quota.read(c, "a", Resource.SIGNATURES))
+                if found.left:
+                    add = update(quota.quotas).where(quota.quotas.c.resource == "signatures")
+                    await commits.write(lambda c: c.execute(add.values(spent=quota.quotas.c.spent + 1)))
+
+            await asyncio.gather(*(careless() for _ in range(400)))
+
+    asyncio.run(race())
+    with reading(engine) as connection:
+        assert connection.execute(select(quota.quotas.c.spent).where(quota.quotas.c.spent > 100)).scalar() is not None
+    engine.dispose()
+
+
+def test_one_failing_insert_does_not_harm_its_neighbours(engine: Engine) -> None:
+    with transaction(engine) as connection:
+        connection.execute(
+            text(
+                "CREATE TRIGGER broken BEFORE INSERT ON ledger WHEN NEW.request_id = '13' "
+                "BEGIN SELECT RAISE(ABORT, 'broken'); END"
+            )
+        )
+
+    async def race() -> list[object]:
+        async with lanes(engine) as commits:
+            spending = Spending(Chain())
+            asked = [commits.together(spending.spend, spent(number)) for number in range(40)]
+            return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    outcomes = asyncio.run(race())
+    failed = [number for number, outcome in enumerate(outcomes) if outcome is not None]
+    assert failed == [13]
+    assert isinstance(outcomes[13], StoreUnavailable)
+    assert count(engine) == (39, 39)
+
+
+def test_too_many_waiting_writes_are_refused_not_queued(engine: Engine) -> None:
+    async def flood() -> list[object]:
+        async with lanes(engine) as commits:
+            asked = [commits.together(_nothing, number) for number in range(700)]
+            return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    outcomes = asyncio.run(flood())
+    assert sum(isinstance(outcome, StoreUnavailable) for outcome in outcomes) == 200
+
+
+def _nothing(_connection: Connection, numbers: Sequence[int]) -> list[int]:
+    return list(numbers)

@@ -1,0 +1,138 @@
+"""Ten minutes: an identity signs until its last second and never after, and its key is destroyed, provably."""
+
+import asyncio
+import hashlib
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from intaglio.accounts import onboarding, quota
+from intaglio.accounts.kinds import Kind
+from intaglio.accounts.policy import load
+from intaglio.accounts.quota import Resource
+from intaglio.accounts.register import policy_document
+from intaglio.accounts.sessions import Caller
+from intaglio.clock import ManualClock
+from intaglio.database.engine import reading, transaction
+from intaglio.errors import ClockUntrusted, KeyUnavailable, NotFound
+from intaglio.ledger.writer import latest
+from intaglio.pki.hierarchy import Hierarchy
+from intaglio.service.composition import running
+from intaglio.service.home import Home, initialise
+from intaglio.signing.destruction import destroy_expired
+from intaglio.signing.digest import Digest
+from intaglio.signing.engine import Engine
+from intaglio.signing.identity import create_identity
+from intaglio.signing.register import identities
+from intaglio.signing.signature import sign_digest
+from intaglio.signing.timestamp import stamp_digest
+from served import JOHN_DOE
+
+DIGEST = Digest(hashlib.sha256(b"x").digest())
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return initialise(
+        tmp_path / "home", name="Test", hosts=["localhost"], api_port=1, public_port=2, public_url=None, bind=None,
+        policy_arc="1.3.6.1.4.1.32473", family="p-256", master="file:master.key", now=datetime.now(UTC),
+        progress=lambda _: None,
+    )  # fmt: skip
+
+
+def caller(home: Home) -> Caller:
+    now = datetime.now(UTC)
+    with transaction(home.engine) as connection:
+        account = onboarding.create_account(
+            connection, home.chain, name="T", kind=Kind.INDIVIDUAL, hierarchy=Hierarchy.TEST, organization=None,
+            country=None, granted={Resource.SIGNATURES: 10, Resource.TIMESTAMPS: 10}, now=now,
+        )  # fmt: skip
+        document, _ = policy_document(connection, account.id)
+    return Caller(account, "c", "0" * 64, load(document), now + timedelta(days=1))
+
+
+def test_an_identity_ends_and_its_key_with_it(home: Home) -> None:
+    clock = ManualClock(datetime.now(UTC))
+    who = caller(home)
+
+    async def walk() -> None:
+        async with running(home, clock) as service:
+            engine = service.engine
+            made = await create_identity(engine, who, JOHN_DOE, "r1")
+            end = made.certificate.not_valid_after_utc
+            clock.advance(end - clock.now())
+            await sign_digest(engine, who, made.id, DIGEST, "r2")
+            clock.advance(timedelta(seconds=1))
+            with pytest.raises(NotFound):
+                await sign_digest(engine, who, made.id, DIGEST, "r3")
+            assert await destroy_expired(engine) == 1
+            with reading(home.engine) as connection:
+                row = connection.execute(select(identities).where(identities.c.id == made.id)).one()
+                entry = latest(connection, most=1, kind="key.destroyed")
+            assert (row.sealed_key, row.destroyed_at) == (None, clock.now())
+            assert made.id.encode() in entry[0].body
+            # the clock turned back brings nothing back
+            clock.advance(timedelta(minutes=-5))
+            with pytest.raises(NotFound):
+                await sign_digest(engine, who, made.id, DIGEST, "r4")
+
+    asyncio.run(walk())
+
+
+def test_an_identity_outlives_the_process_that_made_it(home: Home) -> None:
+    who = caller(home)
+
+    async def make() -> str:
+        async with running(home) as service:
+            return (await create_identity(service.engine, who, JOHN_DOE, "r1")).id
+
+    async def sign(identity_id: str) -> bytes:
+        async with running(home) as service:
+            return await sign_digest(service.engine, who, identity_id, DIGEST, "r2")
+
+    identity_id = asyncio.run(make())
+    assert len(asyncio.run(sign(identity_id))) == 256
+
+
+def test_a_failing_key_gives_the_quota_back_and_is_recorded(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    who = caller(home)
+
+    class Broken:
+        def sign(self, *_: object) -> bytes:
+            raise ValueError
+
+    async def walk() -> None:
+        async with running(home) as service:
+            engine = service.engine
+            made = await create_identity(engine, who, JOHN_DOE, "r1")
+            with monkeypatch.context() as patched:
+                patched.setattr(engine.live, "get", lambda *_: Broken())
+                with pytest.raises(KeyUnavailable):
+                    await sign_digest(engine, who, made.id, DIGEST, "r2")
+            assert (await left(engine, who.account.id)) == 10
+            with reading(home.engine) as connection:
+                assert latest(connection, most=1, kind="signature.failed")
+
+    asyncio.run(walk())
+
+
+async def left(engine: Engine, account_id: str) -> int | None:
+    return (await engine.commits.read(lambda c: quota.read(c, account_id, Resource.SIGNATURES))).left
+
+
+def test_a_clock_that_steps_back_stops_time_stamps_and_they_are_not_counted(home: Home) -> None:
+    clock = ManualClock(datetime.now(UTC) + timedelta(minutes=5))
+    who = caller(home)
+
+    async def walk() -> None:
+        async with running(home, clock) as service:
+            await stamp_digest(service.engine, who, DIGEST, "r1")
+            clock.advance(timedelta(seconds=-2))
+            with pytest.raises(ClockUntrusted):
+                await stamp_digest(service.engine, who, DIGEST, "r2")
+            read = await service.engine.commits.read(lambda c: quota.read(c, who.account.id, Resource.TIMESTAMPS))
+            assert read.spent == 1
+
+    asyncio.run(walk())
