@@ -20,10 +20,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.ocsp import OCSPRequestBuilder
+from deployed import Served, served
 from load import Load, Plan
 from raw import rsa_signatures_per_cpu_second
-
-from served import Served, served
 
 _JSON = "application/json;charset=utf-8"
 _CONNECTIONS = 16

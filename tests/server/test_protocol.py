@@ -139,7 +139,7 @@ def test_what_is_too_large_is_refused(sent: bytes, status: int, listening: Liste
 def test_what_never_calls_back_is_counted_as_it_comes(listening: Listen) -> None:
     with socket.create_connection(("127.0.0.1", listening()), 5) as connection:
         connection.sendall(_post(_CHUNKED, body=b"1;"))
-        with pytest.raises(OSError, match="reset|pipe"):  # noqa: PT012 # which of the sends fails is not ours to say
+        with pytest.raises(OSError, match=r"reset|pipe"):  # noqa: PT012 # which of the sends fails is not ours to say
             for _ in range(2000):
                 connection.sendall(b"a" * 1024)
                 time.sleep(0.001)
@@ -170,7 +170,7 @@ def test_a_trickle_buys_no_time(trickle: bytes, listening: Listen) -> None:
     first = b"GET / HTTP/1.1\r\nHost: a\r\n" if trickle.strip() else b""
     with socket.create_connection(("127.0.0.1", listening()), 5) as connection:
         connection.sendall(first)
-        with pytest.raises(OSError, match="reset|pipe"):  # noqa: PT012 # which of the sends fails is not ours to say
+        with pytest.raises(OSError, match=r"reset|pipe"):  # noqa: PT012 # which of the sends fails is not ours to say
             for _ in range(60):
                 connection.sendall(trickle)
                 time.sleep(0.05)
@@ -182,7 +182,7 @@ def test_a_trickle_between_requests_buys_no_time(listening: Listen) -> None:
     with socket.create_connection(("127.0.0.1", listening()), 5) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert connection.recv(1 << 16)
-        with pytest.raises(OSError, match="reset|pipe"):  # noqa: PT012 # which of the sends fails is not ours to say
+        with pytest.raises(OSError, match=r"reset|pipe"):  # noqa: PT012 # which of the sends fails is not ours to say
             for _ in range(60):
                 connection.sendall(b"\r\n")
                 time.sleep(0.05)
