@@ -327,9 +327,10 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(listening: Listen) ->
         connection.connect(("127.0.0.1", listening()))
         connection.sendall(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
         time.sleep(1)
-        with pytest.raises(ConnectionResetError):  # noqa: PT012 # what the kernel holds is read before
-            while connection.recv(1 << 20):
-                pass
+        got = 0
+        while piece := connection.recv(1 << 20):
+            got += len(piece)
+    assert 0 < got < 32 << 20
 
 
 def test_a_refused_upload_can_be_answered(listening: Listen, quick: Limits) -> None:

@@ -1,10 +1,14 @@
 """Errors as problem+json (RFC 9457) with the members that clients of the API expect."""
 
+import logging
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from intaglio import errors
+
+_log = logging.getLogger("intaglio.api")
 
 CONTENT_TYPE = "application/problem+json;charset=utf-8"
 
@@ -101,3 +105,35 @@ def headers_of(status: int) -> dict[str, str]:
     if status == 503:
         return {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return {}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An error as it is sent; header names are in lower case."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+def of(error: errors.IntaglioError, scope: Any) -> Answer:
+    """Return the answer to an error of the tree; what is the service's own fault is told to the log only."""
+    if isinstance(error, errors.RequestRefused):
+        return said(scope, status_of(error), str(error), error.fields)
+    _log.error("%s: %s", type(error).__name__, error, extra={"request_id": scope["state"]["request_id"]})
+    return said(scope, status_of(error), "The service cannot do this now: try again.", fields_of(error))
+
+
+def no_method(scope: Any, allowed: str) -> Answer:
+    """Return the answer to a method that an address does not take (RFC 9110 §15.5.6)."""
+    description = "This address does not take the method."
+    found = said(scope, 405, description, {"method": f"{scope['method'][:16]} is not one of {allowed}"})
+    return msgspec.structs.replace(found, headers=(*found.headers, (b"allow", allowed.encode())))
+
+
+def said(scope: Any, status: int, description: str, fields: Mapping[str, str]) -> Answer:
+    """Return an answer, and leave its fields in the request's state for the record."""
+    state = scope["state"]
+    state["refused"] = dict(fields)
+    named = {"content-type": CONTENT_TYPE, **headers_of(status)}
+    headers = tuple((name.lower().encode(), value.encode()) for name, value in named.items())
+    return Answer(status, headers, body(status, str(state["request_id"]), description, fields, scope["path"]))

@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from intaglio import __version__
 from intaglio.api import problems, v2
+from intaglio.api.direct import CONTENT_TYPE
 
 _IDENTITY = {
     "type": "object",
@@ -117,7 +118,7 @@ def document() -> dict[str, Any]:
             "operationId": path.strip("/").replace("/", "_").replace("{", "").replace("}", ""),
             "parameters": parameters,
             "responses": {
-                "200": _response("Done", v2.CONTENT_TYPE, shape),
+                "200": _response("Done", CONTENT_TYPE, shape),
                 **{
                     str(status): _response(problems.TITLES[status], problems.CONTENT_TYPE, "Problem")
                     for status in sorted({*_ALWAYS, *refusals})
@@ -126,7 +127,7 @@ def document() -> dict[str, Any]:
         }
         if body is not None:
             schema = {"$ref": f"#/components/schemas/{body}"}
-            operation["requestBody"] = {"required": True, "content": {v2.CONTENT_TYPE: {"schema": schema}}}
+            operation["requestBody"] = {"required": True, "content": {CONTENT_TYPE: {"schema": schema}}}
         if path == "/login":
             operation["security"] = [{"client_certificate": []}]
         paths.setdefault(path, {})[method] = operation
@@ -170,7 +171,7 @@ def page() -> str:
         f"<title>Intaglio API v2</title><style>{_STYLE}</style><main><h1>Intaglio API v2</h1>",
         "<p>Every call needs a client certificate; every call but <code>/login</code> needs the token that",
         " <code>/login</code> gave, as <code>Authorization: Bearer …</code>. Bodies are",
-        f" <code>{v2.CONTENT_TYPE}</code>, errors <code>{problems.CONTENT_TYPE}</code>.",
+        f" <code>{CONTENT_TYPE}</code>, errors <code>{problems.CONTENT_TYPE}</code>.",
         " The same as a document for programs: <a href=openapi.json>openapi.json</a>.</p>",
     ]
     schemas = found["components"]["schemas"]

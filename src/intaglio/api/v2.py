@@ -8,23 +8,18 @@ from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from intaglio.accounts import quota
-from intaglio.accounts.credentials import ClientCertificate, pem_chain
+from intaglio.accounts.credentials import pem_chain
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sessions import Caller
-from intaglio.api.peer import CLIENT_CERTIFICATE, PeerCertificate
-from intaglio.errors import Malformed, Unauthenticated
+from intaglio.api import authentication
+from intaglio.api.direct import CONTENT_TYPE
+from intaglio.errors import Malformed
 from intaglio.ledger.entry import Event
 from intaglio.service.composition import Service
-from intaglio.signing.digest import Digest
 from intaglio.signing.identity import create_identity
-from intaglio.signing.signature import sign_digest
-from intaglio.signing.timestamp import stamp_digest
 from intaglio.signing.trust import certificate_path, chain_of_trust
 
 AnyRequest = Request[Any, Any, Any]
-
-# To the letter: a PDF library in wide use refuses a response without this charset.
-CONTENT_TYPE = "application/json;charset=utf-8"
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,33 +89,15 @@ def _request_id(request: AnyRequest) -> str:
     return str(request.scope["state"]["request_id"])
 
 
-async def _certificate(request: AnyRequest) -> ClientCertificate:
-    service = _service(request)
-    extension: Any = (request.scope["extensions"] or {})[CLIENT_CERTIFICATE]
-    peer: PeerCertificate | None = extension["certificate"]
-    if peer is None:
-        raise Unauthenticated("A client certificate is required.", {"client_certificate": "is missing"})
-    return await service.sessions.certificate(peer.der, peer.sha256, service.engine.clock.now())
-
-
 async def _caller(request: AnyRequest) -> Caller:
-    """Return who calls; raises `Unauthenticated` or `AccountNotActive`."""
-    certificate = await _certificate(request)
-    # Known from here on: a refusal is recorded under the account.
-    request.scope["state"]["account"] = certificate.account_id
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("A bearer token is required.", {"authorization": 'must be "Bearer" and a token'})
-    service = _service(request)
-    return await service.sessions.caller(token.strip(), certificate, service.engine.clock.now())
+    return await authentication.caller(_service(request), request.scope)
 
 
 @post("/login", status_code=200)
 async def login(request: AnyRequest) -> Response[bytes]:
     """Exchange API key and secret for a token bound to the client certificate."""
     service = _service(request)
-    certificate = await _certificate(request)
-    request.scope["state"]["account"] = certificate.account_id
+    certificate = await authentication.certificate(service, request.scope)
     try:
         sent = msgspec.json.decode(await request.body(), type=Login)
     except msgspec.ValidationError as error:
@@ -169,24 +146,6 @@ async def identity(request: AnyRequest) -> Response[bytes]:
             base64.b64encode(made.ocsp_response).decode("ascii"),
         )
     )
-
-
-@get("/identity/{identity_id:str}/sign/{digest:str}")
-async def sign(request: AnyRequest, identity_id: str, digest: str) -> Response[bytes]:
-    """Sign a SHA-256 digest with an identity's key."""
-    caller = await _caller(request)
-    signature = await sign_digest(
-        _service(request).engine, caller, identity_id, Digest.from_hex(digest), _request_id(request)
-    )
-    return answer(Signature(signature.hex().upper()))
-
-
-@get("/timestamp/{digest:str}")
-async def timestamp(request: AnyRequest, digest: str) -> Response[bytes]:
-    """Stamp a SHA-256 digest (RFC 3161)."""
-    caller = await _caller(request)
-    token = await stamp_digest(_service(request).engine, caller, Digest.from_hex(digest), _request_id(request))
-    return answer(Timestamp(base64.b64encode(token).decode("ascii")))
 
 
 @get("/certificate_path")
@@ -245,8 +204,6 @@ def _made(resource: Resource) -> HTTPRouteHandler:
 HANDLERS: list[HTTPRouteHandler] = [
     login,
     identity,
-    sign,
-    timestamp,
     path,
     trustchain,
     validationpolicy,

@@ -1,5 +1,6 @@
 """The command `intaglio`."""
 
+import gc
 import logging
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -155,6 +156,9 @@ async def _serve(home: Home, *, as_json: bool) -> None:
         ]
 
         def ready() -> None:
+            # What exists now stays: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
             api_url = f"https://{settings.hosts[0]}:{settings.api.port}/v2"
             say(
                 {"api": api_url, "public": settings.public.url},

@@ -9,6 +9,7 @@ argument, and an exception *as a result* refuses that request without harming it
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -23,6 +24,10 @@ A = TypeVar("A")
 R = TypeVar("R")
 
 Batch = Callable[[Connection, Sequence[A]], Sequence[R | IntaglioError]]
+
+
+# Less than a sync takes on most disks, and long enough for a request that was just answered to come again.
+_GATHERING_SECONDS = 0.002
 
 
 class _Job:
@@ -58,6 +63,7 @@ class Commits:
         self._most_together = most_together
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
+        self._together = 1  # how many shared the last commit: about as many will share the next
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read")
@@ -110,15 +116,21 @@ class Commits:
             if first is None:
                 return
             jobs = [first]
+            # Company is coming when others are in flight: waiting a moment for it makes one sync of many. A lone
+            # caller, which nobody follows, waits for nothing.
+            patience = _GATHERING_SECONDS if self._together > 1 else 0.0
+            ends = time.monotonic() + patience
             while len(jobs) < self._most_together:
                 try:
-                    job = self._jobs.get_nowait()
+                    left = ends - time.monotonic()
+                    job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
                 except queue.Empty:
                     break
                 if job is None:
                     ended = True
                     break
                 jobs.append(job)
+            self._together = len(jobs)
             self._commit(jobs)
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._deliver, jobs)

@@ -1,10 +1,8 @@
-"""Sockets and TLS contexts; several listeners in one event loop, ended together and in order."""
+"""Sockets; several listeners in one event loop, ended together and in order."""
 
 import asyncio
 import logging
-import os
 import resource
-import secrets
 import signal
 import socket
 import ssl
@@ -13,16 +11,16 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 
 import uvicorn
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from uvicorn.server import ServerState
 
 from intaglio.errors import Conflict
-from intaglio.keys.algorithm import PrivateKey
 from intaglio.server.protocol import LimitedProtocol, Limits, Refusal, protocol
+from intaglio.server.tls import failures, tls_context
+
+__all__ = ["Endpoint", "Listener", "bind", "serve", "tls_context"]
 
 _log = logging.getLogger("intaglio.server")
 
@@ -49,33 +47,6 @@ class Listener:
     refusal: Refusal
     tls: ssl.SSLContext | None = None
     connections: int = 2048
-
-
-def tls_context(chain: bytes, key: PrivateKey, client_ca: Path) -> ssl.SSLContext:
-    """Return a context that demands a client certificate of `client_ca`; TLS 1.2 and 1.3.
-
-    Python's ssl reads the private key from a file only. It gets one in memory (memfd), encrypted under a passphrase
-    that lives for this call, so that the key is never in a file system and never unencrypted outside the process.
-
-    No tickets are issued, so TLS 1.3 resumes nothing. Within TLS 1.2 a session may still be resumed by its id, from
-    this process's memory, which Python's ssl cannot turn off: a handshake says who somebody is, and whether that
-    certificate is still accepted is for the application to ask at each request.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(cafile=client_ca)
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.num_tickets = 0
-    context.set_alpn_protocols(["http/1.1"])
-    passphrase = secrets.token_hex(16).encode()
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
-    with os.fdopen(os.memfd_create("tls", os.MFD_CLOEXEC), "wb") as file:
-        file.write(chain + pem)
-        file.flush()
-        context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password=passphrase)
-    return context
 
 
 def bind(listener: Listener) -> socket.socket:
@@ -198,6 +169,8 @@ class Endpoint:
 
     async def _connect(self, connection: socket.socket, peer: str) -> None:
         tls, limits = self._listener.tls, self._listener.limits
+        failed: list[ssl.SSLError] = []
+        failures.set(failed)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._protocol,
@@ -207,11 +180,9 @@ class Endpoint:
                 ssl_shutdown_timeout=limits.close_seconds if tls else None,
             )
         except OSError as error:
-            reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-            verdict = getattr(error, "verify_message", None)
-            _log.info(
-                "handshake failed", extra={"listener": self._listener.name, "peer": peer, "reason": verdict or reason}
-            )
+            cause = failed[0] if failed else error
+            reason = getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or str(cause)
+            _log.info("handshake failed", extra={"listener": self._listener.name, "peer": peer, "reason": reason})
 
     def _protocol(self) -> LimitedProtocol:
         made: LimitedProtocol = self._config.http_protocol_class(  # type: ignore[call-arg, assignment]
