@@ -11,20 +11,35 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, select, text, update
 
-from intaglio.accounts import quota, register
+from intaglio.accounts import credentials, quota, register
 from intaglio.accounts.kinds import Kind, starting_policy
 from intaglio.accounts.quota import Resource
 from intaglio.database.commits import Commits
 from intaglio.database.engine import migrate, open_engine, reading, transaction
-from intaglio.database.schema import metadata
+from intaglio.database.schema import metadata, revision
 from intaglio.errors import QuotaSpent, StoreUnavailable
 from intaglio.ledger.entry import Event
 from intaglio.ledger.verify import verify
-from intaglio.ledger.writer import Chain, recorded
+from intaglio.ledger.writer import Chain, ledger, recorded
 from intaglio.pki.hierarchy import Hierarchy
+from intaglio.revocation.register import certificates, revocation_lists
 from intaglio.signing.engine import Spending, Spent
+from intaglio.signing.register import identities
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
+# Every register hangs its tables on the metadata when it is imported.
+TABLES = (
+    register.accounts,
+    register.policies,
+    quota.quotas,
+    credentials.credentials,
+    credentials.client_certificates,
+    certificates,
+    revocation_lists,
+    identities,
+    ledger,
+    revision,
+)
 
 
 @pytest.fixture
@@ -60,6 +75,7 @@ def count(engine: Engine) -> tuple[int, int]:
 
 
 def test_migrations_make_what_the_registers_expect(engine: Engine) -> None:
+    assert len(metadata.tables) == len(TABLES)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         found = [change for change in compare_metadata(context, metadata) if "alembic_version" not in str(change)]
