@@ -214,6 +214,12 @@ def test_documents_of_the_api_are_served(individual: Partner, served: Served) ->
         assert "Intaglio API v2" in client.get(f"{base}/docs").text
 
 
+def test_the_head_alone_can_be_asked_for(served: Served) -> None:
+    for path in ("/crl/issuing.crl", "/ca/issuing.crt", "/healthz"):
+        answer = httpx.head(f"{served.public}{path}")
+        assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_health_and_readiness(served: Served) -> None:
     assert httpx.get(f"{served.public}/healthz").json() == {"status": "ok"}
     assert httpx.get(f"{served.public}/readyz").json() == {"status": "ready", "troubles": {}}

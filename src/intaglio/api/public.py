@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from litestar import Request, Response, get, post
+from litestar import HttpMethod, Request, Response, post, route
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
@@ -27,6 +27,8 @@ _log = logging.getLogger("intaglio.public")
 
 # A cache may keep a status this long although it stays current longer: a revocation must get through.
 _MOST_CACHED_SECONDS = 3600
+# Caches and monitors ask for the head alone, too.
+_READ = [HttpMethod.GET, HttpMethod.HEAD]
 _OCSP = "application/ocsp-response"
 _REPLY = "application/timestamp-reply"
 
@@ -84,7 +86,7 @@ async def ocsp_post(request: AnyRequest) -> Response[bytes]:
     return await _ocsp(request, await request.body())
 
 
-@get("/ocsp/{encoded:path}")
+@route("/ocsp/{encoded:path}", http_method=_READ)
 async def ocsp_get(request: AnyRequest, encoded: str) -> Response[bytes]:
     """OCSP by GET: base64, percent-encoded or not, slashes and all (RFC 6960 §A.1)."""
     del encoded  # routing has unquoted and folded it: the raw path is what was sent
@@ -97,7 +99,7 @@ async def ocsp_get(request: AnyRequest, encoded: str) -> Response[bytes]:
     return await _ocsp(request, der)
 
 
-@get("/crl/{name:str}")
+@route("/crl/{name:str}", http_method=_READ)
 async def crl(request: AnyRequest, name: str) -> Response[bytes]:
     """Return a CA's revocation list, DER."""
     service = _service(request)
@@ -108,7 +110,7 @@ async def crl(request: AnyRequest, name: str) -> Response[bytes]:
     return _cacheable(found.der, "application/pkix-crl", found.this_update, found.next_update, now)
 
 
-@get("/ca/{name:str}")
+@route("/ca/{name:str}", http_method=_READ)
 async def issuer(request: AnyRequest, name: str) -> Response[bytes]:
     """Return a CA's certificate, DER (RFC 5280 §4.2.2.1)."""
     service = _service(request)
@@ -149,14 +151,14 @@ async def tsa_test(request: AnyRequest) -> Response[bytes]:
     return await _stamp(request, Hierarchy.TEST)
 
 
-@get("/healthz")
+@route("/healthz", http_method=_READ)
 async def healthz(request: AnyRequest) -> Response[dict[str, str]]:
     """Say that the process lives."""
     del request
     return Response({"status": "ok"}, headers={"cache-control": "no-store"})
 
 
-@get("/readyz")
+@route("/readyz", http_method=_READ)
 async def readyz(request: AnyRequest) -> Response[dict[str, Any]]:
     """Say whether requests should be sent here, and if not, why."""
     troubles = await _service(request).ready()

@@ -86,7 +86,7 @@ class Request:
 
 @asn1.sequence
 class TBSRequest:
-    """RFC 6960 §4.1.1; the requestor's name, if any, is read past."""
+    """RFC 6960 §4.1.1, without a requestor's name, which only signed requests have to have."""
 
     version: Annotated[int, asn1.Explicit(0), asn1.Default(0)]
     request_list: list[Request]

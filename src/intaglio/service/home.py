@@ -167,6 +167,8 @@ def _fill(path: Path, family: str, hosts: Sequence[str], now: datetime, progress
     home = open_home(path)
     try:
         migrate(home.engine)
+        for store in path.glob("*.db*"):
+            store.chmod(0o600)
         made = build(
             home.settings.name,
             sizes=SIZES[family],
