@@ -130,6 +130,8 @@ def test_renewed_certificate_works_beside_the_old_one(served: Served, account: s
             made = served.intaglio("credential", "create", "--account", account, *options)
         else:
             served.intaglio("credential", "renew", made["credential_id"], *options)
+    subject = run("openssl", "x509", "-in", tmp_path / "second/client.crt", "-noout", "-subject").stdout
+    assert subject.decode().strip() == f"subject=O = Java & Co, CN = {account}"  # nothing of the request but its key
     shutil.copy(tmp_path / "first/credentials.json", tmp_path / "second/credentials.json")
     for name in ("first", "second"):
         folder = tmp_path / name

@@ -1,10 +1,12 @@
 """Each kind of certificate is what `docs/certificate-profiles.md` says, and pkilint finds nothing unexplained."""
 
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
@@ -19,7 +21,8 @@ from intaglio.revocation import crl, ocsp
 from served import BIN, run
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, 250_000, tzinfo=UTC)
-PUBLICATION = Publication("http://pki.example.com", "1.3.6.1.4.1.32473")
+ARC = "1.3.6.1.4.1.32473"
+PUBLICATION = Publication("http://pki.example.com", ARC)
 STATUS = {ExtensionOID.AUTHORITY_INFORMATION_ACCESS, ExtensionOID.CRL_DISTRIBUTION_POINTS}
 
 
@@ -58,99 +61,144 @@ def pki() -> Pki:
     return Pki()
 
 
-def usage(certificate: x509.Certificate) -> set[str]:
-    extension = certificate.extensions.get_extension_for_class(x509.KeyUsage)
-    assert extension.critical
-    names = ("digital_signature", "content_commitment", "key_encipherment", "key_cert_sign", "crl_sign")
-    return {name for name in names if getattr(extension.value, name)}
+BASIC = {ExtensionOID.KEY_USAGE, ExtensionOID.SUBJECT_KEY_IDENTIFIER, ExtensionOID.AUTHORITY_KEY_IDENTIFIER}
+CA = BASIC | {ExtensionOID.BASIC_CONSTRAINTS}
+END = BASIC | {ExtensionOID.EXTENDED_KEY_USAGE}
+SHORT_TERM = x509.ObjectIdentifier("0.4.0.194121.2.1")
+USAGES = (
+    "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+    "key_cert_sign", "crl_sign",
+)  # fmt: skip
 
 
-def purposes(certificate: x509.Certificate) -> tuple[set[str], bool]:
-    extension = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
-    return {oid.dotted_string for oid in extension.value}, extension.critical
+def check(
+    pki: Pki,
+    certificate: x509.Certificate,
+    *,
+    issuer: str,
+    lifetime: timedelta,
+    usage: set[str],
+    extensions: set[x509.ObjectIdentifier],
+    purposes: AbstractSet[str] = frozenset(),
+    purposes_critical: bool = False,
+    policy: str | None = None,
+) -> None:
+    """Hold a certificate against everything its profile says; `extensions` are all that it may have."""
+    certificate.verify_directly_issued_by(pki[issuer])
+    assert isinstance(certificate.signature_hash_algorithm, hashes.SHA256)
+    assert certificate.not_valid_before_utc == NOW.replace(microsecond=0)
+    # Both ends are inclusive.
+    assert certificate.not_valid_after_utc - certificate.not_valid_before_utc == lifetime - timedelta(seconds=1)
+    assert 64 <= certificate.serial_number.bit_length() <= 159
+    assert {extension.oid for extension in certificate.extensions} == extensions
+    found = certificate.extensions.get_extension_for_class(x509.KeyUsage)
+    assert found.critical
+    assert {name for name in USAGES if getattr(found.value, name)} == usage
+    if purposes:
+        known = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+        assert ({oid.dotted_string for oid in known.value}, known.critical) == (purposes, purposes_critical)
+    if policy is not None:
+        policies = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
+        assert [one.policy_identifier.dotted_string for one in policies] == [policy]
+    critical = {ExtensionOID.KEY_USAGE, ExtensionOID.BASIC_CONSTRAINTS}
+    critical |= {ExtensionOID.EXTENDED_KEY_USAGE} if purposes_critical else set()
+    assert {extension.oid for extension in certificate.extensions if extension.critical} == critical & extensions
+    assert ("TEST" in certificate.issuer.rfc4514_string()) == issuer.startswith("test-")
 
 
-def oids(certificate: x509.Certificate) -> set[x509.ObjectIdentifier]:
-    return {extension.oid for extension in certificate.extensions}
-
-
-def path_length(certificate: x509.Certificate) -> int | None:
-    extension = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
-    assert extension.critical
-    assert extension.value.ca
-    return extension.value.path_length
+def check_ca(
+    pki: Pki, name: str, issuer: str, days: int, path_length: int, *, status: bool, policy: str | None
+) -> None:
+    extensions = CA | (STATUS if status else set()) | ({ExtensionOID.CERTIFICATE_POLICIES} if policy else set())
+    check(
+        pki, pki[name], issuer=issuer, lifetime=timedelta(days=days), usage={"key_cert_sign", "crl_sign"},
+        extensions=extensions, policy=policy,
+    )  # fmt: skip
+    constraints = pki[name].extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert (constraints.ca, constraints.path_length) == (True, path_length)
+    assert ("TEST" in pki[name].subject.rfc4514_string()) == name.startswith("test-")
 
 
 @pytest.mark.parametrize("name", ["root", "test-root"])
 def test_root(pki: Pki, name: str) -> None:
-    assert usage(pki[name]) == {"key_cert_sign", "crl_sign"}
-    assert path_length(pki[name]) == 1
-    assert pki[name].issuer == pki[name].subject
-    assert not oids(pki[name]) & STATUS
-    assert ("TEST" in pki[name].subject.rfc4514_string()) == (name == "test-root")
+    check_ca(pki, name, name, 7305, 1, status=False, policy=None)
 
 
-@pytest.mark.parametrize("name", ["issuing", "test-issuing"])
-def test_issuing(pki: Pki, name: str) -> None:
-    assert usage(pki[name]) == {"key_cert_sign", "crl_sign"}
-    assert path_length(pki[name]) == 0
-    assert oids(pki[name]) >= STATUS
-    assert ("TEST" in pki[name].subject.rfc4514_string()) == (name == "test-issuing")
+@pytest.mark.parametrize(("name", "issuer"), [("issuing", "root"), ("test-issuing", "test-root")])
+def test_issuing(pki: Pki, name: str, issuer: str) -> None:
+    check_ca(pki, name, issuer, 3652, 0, status=True, policy="2.5.29.32.0")
 
 
-@pytest.mark.parametrize("name", ["tsa", "test-tsa"])
-def test_tsa(pki: Pki, name: str) -> None:
-    assert purposes(pki[name]) == ({ExtendedKeyUsageOID.TIME_STAMPING.dotted_string}, True)
-    assert usage(pki[name]) == {"digital_signature"}
-    assert ExtensionOID.BASIC_CONSTRAINTS not in oids(pki[name])
-    assert oids(pki[name]) >= STATUS
+@pytest.mark.parametrize("name", ["client", "server"])
+def test_access_cas(pki: Pki, name: str) -> None:
+    check_ca(pki, name, name, 3652, 0, status=False, policy=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "issuer", "policy"), [("tsa", "root", f"{ARC}.1.2"), ("test-tsa", "test-root", f"{ARC}.2.2")]
+)
+def test_tsa(pki: Pki, name: str, issuer: str, policy: str) -> None:
+    check(
+        pki, pki[name], issuer=issuer, lifetime=timedelta(days=2191), usage={"digital_signature"},
+        extensions=END | STATUS | {ExtensionOID.CERTIFICATE_POLICIES},
+        purposes={ExtendedKeyUsageOID.TIME_STAMPING.dotted_string}, purposes_critical=True, policy=policy,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["root", "issuing", "test-root", "test-issuing", "client", "server"])
 def test_ocsp_responder(pki: Pki, name: str) -> None:
-    responder = pki[f"{name}-ocsp"]
-    assert responder.issuer == pki[name].subject
-    assert purposes(responder)[0] == {ExtendedKeyUsageOID.OCSP_SIGNING.dotted_string}
-    assert ExtensionOID.OCSP_NO_CHECK in oids(responder)
+    check(
+        pki, pki[f"{name}-ocsp"], issuer=name, lifetime=timedelta(days=2191), usage={"digital_signature"},
+        extensions=END | {ExtensionOID.OCSP_NO_CHECK}, purposes={ExtendedKeyUsageOID.OCSP_SIGNING.dotted_string},
+    )  # fmt: skip
 
 
 def test_client(pki: Pki) -> None:
-    certificate = pki.leaf("client", "client")
-    assert purposes(certificate)[0] == {ExtendedKeyUsageOID.CLIENT_AUTH.dotted_string}
-    assert certificate.not_valid_after_utc - certificate.not_valid_before_utc == timedelta(days=365, seconds=-1)
+    check(
+        pki, pki.leaf("client", "client"), issuer="client", lifetime=timedelta(days=365),
+        usage={"digital_signature"}, extensions=END | STATUS,
+        purposes={ExtendedKeyUsageOID.CLIENT_AUTH.dotted_string},
+    )  # fmt: skip
 
 
 def test_server(pki: Pki) -> None:
-    assert purposes(pki["tls"])[0] == {ExtendedKeyUsageOID.SERVER_AUTH.dotted_string}
+    check(
+        pki, pki["tls"], issuer="server", lifetime=timedelta(days=365), usage={"digital_signature"},
+        extensions=END | STATUS | {ExtensionOID.SUBJECT_ALTERNATIVE_NAME},
+        purposes={ExtendedKeyUsageOID.SERVER_AUTH.dotted_string},
+    )  # fmt: skip
     names = pki["tls"].extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["sign.example.com"]
 
 
-def _signing(certificate: x509.Certificate) -> None:
-    assert purposes(certificate) == ({"1.3.6.1.5.5.7.3.36", "1.2.840.113583.1.1.5"}, False)
-    assert oids(certificate) >= STATUS
-    short_term = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier("0.4.0.194121.2.1"))
-    assert (short_term.critical, short_term.value.public_bytes()) == (False, b"\x05\x00")
-    assert certificate.not_valid_before_utc == NOW.replace(microsecond=0)
-    assert certificate.not_valid_after_utc - certificate.not_valid_before_utc == timedelta(seconds=599)
-    assert certificate.serial_number.bit_length() >= 64
+def check_signing(pki: Pki, profile: str, issuer: str, usage: set[str], policy: str) -> None:
+    certificate = pki.leaf(profile, issuer)
+    check(
+        pki, certificate, issuer=issuer, lifetime=timedelta(seconds=600), usage=usage,
+        extensions=END | STATUS | {ExtensionOID.CERTIFICATE_POLICIES, SHORT_TERM},
+        purposes={"1.3.6.1.5.5.7.3.36", "1.2.840.113583.1.1.5"}, policy=policy,
+    )  # fmt: skip
+    assert certificate.extensions.get_extension_for_oid(SHORT_TERM).value.public_bytes() == b"\x05\x00"
 
 
-@pytest.mark.parametrize(
-    ("issuer", "policy"), [("issuing", "1.3.6.1.4.1.32473.1.1.1"), ("test-issuing", "1.3.6.1.4.1.32473.2.1.1")]
-)
+@pytest.mark.parametrize(("issuer", "policy"), [("issuing", f"{ARC}.1.1.1"), ("test-issuing", f"{ARC}.2.1.1")])
 def test_signing_person(pki: Pki, issuer: str, policy: str) -> None:
-    certificate = pki.leaf("signing-person", issuer)
-    _signing(certificate)
-    assert usage(certificate) == {"digital_signature", "content_commitment"}
-    found = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
-    assert [one.policy_identifier.dotted_string for one in found] == [policy]
+    check_signing(pki, "signing-person", issuer, {"digital_signature", "content_commitment"}, policy)
 
 
-def test_signing_seal(pki: Pki) -> None:
-    certificate = pki.leaf("signing-seal")
-    _signing(certificate)
-    assert usage(certificate) == {"digital_signature"}
+@pytest.mark.parametrize(("issuer", "policy"), [("issuing", f"{ARC}.1.1.2"), ("test-issuing", f"{ARC}.2.1.2")])
+def test_signing_seal(pki: Pki, issuer: str, policy: str) -> None:
+    check_signing(pki, "signing-seal", issuer, {"digital_signature"}, policy)
+
+
+@pytest.mark.parametrize("oid", ["1.3.6.1.5.5.7.1.3", "2.5.29.15"])
+def test_qualified_statements_and_doubled_extensions_are_refused(pki: Pki, oid: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    extra = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), b"\x30\x00")
+    with pytest.raises(IssuanceRefused):
+        pki.issuer("issuing").prepare(
+            "signing-seal", subject=subject("A", "B"), public_key=key, now=NOW, extensions=[(extra, False)]
+        )
 
 
 def test_nothing_outlives_its_issuer(pki: Pki) -> None:
