@@ -143,6 +143,26 @@ def test_renewed_certificate_works_beside_the_old_one(served: Served, account: s
         assert b"access_token" in login
 
 
+def test_the_services_own_certificates_are_renewed_and_the_cas_are_not(served: Served) -> None:
+    settings = served.home / "intaglio.toml"
+    before = settings.read_text()
+    settings.write_text(before.replace('"127.0.0.1"', '"127.0.0.1", "sign.example.com"', 1))
+    try:
+        served.intaglio("certificate", "renew", "tls")
+    finally:
+        settings.write_text(before)
+    path = served.home / "tls/server.crt"
+    assert b"DNS:sign.example.com" in run("openssl", "x509", "-in", path, "-noout", "-ext", "subjectAltName").stdout
+    served.intaglio("certificate", "renew", "issuing-ocsp")
+    authority, root = served.home / "pki/issuing.crt", served.home / "pki/root.crt"
+    run("openssl", "verify", "-CAfile", root, "-untrusted", authority, served.home / "pki/issuing-ocsp.crt")
+    refused = run(BIN / "intaglio", "certificate", "renew", "issuing", "--home", served.home, check=False)
+    assert (refused.returncode, b"name" in refused.stderr) == (1, True)
+    entry = served.intaglio("ledger", "show", "--kind", "certificate.issued", "--most", "1")[0]
+    assert entry["details"]["member"] == "issuing-ocsp"
+    assert entry["actor"].startswith("os:")
+
+
 def test_every_command_answers_help_and_names_an_unknown_home(tmp_path: Path) -> None:
     for words in ("init", "serve", "account create", "credential create", "policy set", "ledger show", "ledger verify"):
         assert b"--home" in run(BIN / "intaglio", *words.split(), "--help").stdout

@@ -94,7 +94,7 @@ def test_sqlite_is_durable_and_forgets_destroyed_keys(engine: Engine) -> None:
 def test_quota_of_100_under_400_concurrent_requests_is_exactly_100(engine: Engine) -> None:
     async def race() -> list[object]:
         async with lanes(engine) as commits:
-            spending = Spending(Chain())
+            spending = Spending(Chain("test"))
             asked = [commits.together(spending.spend, spent(number)) for number in range(400)]
             return list(await asyncio.gather(*asked, return_exceptions=True))
 
@@ -135,7 +135,7 @@ def test_one_failing_insert_does_not_harm_its_neighbours(engine: Engine) -> None
 
     async def race() -> list[object]:
         async with lanes(engine) as commits:
-            spending = Spending(Chain())
+            spending = Spending(Chain("test"))
             asked = [commits.together(spending.spend, spent(number)) for number in range(40)]
             return list(await asyncio.gather(*asked, return_exceptions=True))
 

@@ -21,7 +21,7 @@ def engine(tmp_path: Path) -> Engine:
     migrate(made)
     with transaction(made) as connection:
         for number in range(10):
-            Chain().append(connection, [Event(NOW, "signature.made", details={"number": number})])
+            Chain("test").append(connection, [Event(NOW, "signature.made", details={"number": number})])
     return made
 
 

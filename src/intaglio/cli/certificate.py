@@ -1,4 +1,4 @@
-"""`intaglio certificate`: revoke any certificate that was issued here."""
+"""`intaglio certificate`: revoke what was issued here, renew what the service itself uses."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -12,13 +12,24 @@ from intaglio.errors import Malformed
 from intaglio.pki.hierarchy import AUTHORITIES
 from intaglio.revocation.ocsp import REASONS
 from intaglio.service.home import open_home
+from intaglio.service.renewal import RENEWABLE
+from intaglio.service.renewal import renew as renew_certificate
 
-app = typer.Typer(help="Certificates: their end before their time.", no_args_is_help=True)
+app = typer.Typer(help="Certificates: revoke any, renew the service's own.", no_args_is_help=True)
 
 
-@app.callback()
-def main() -> None:
-    """Certificates: their end before their time."""
+@app.command()
+@command
+def renew(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(RENEWABLE)}.")],
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Issue a new certificate for one of the service's own keys; `tls` takes the hosts of intaglio.toml."""
+    certificate = renew_certificate(open_home(home), name, datetime.now(UTC))
+    found = {"name": name, "not_after": certificate.not_valid_after_utc}
+    text = f"{name} has a new certificate, until {certificate.not_valid_after_utc}. The older one stays valid."
+    say(found, text, as_json=as_json, then="restart the service: it reads its certificates when it starts")
 
 
 @app.command()

@@ -121,7 +121,7 @@ def init(
 @command
 def serve_command(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Serve the API (mutual TLS) and the public PKI until SIGTERM."""
-    opened = open_home(home)
+    opened = open_home(home, actor="service")
     logs.configure(opened.settings.log.level)
     uvloop.run(_serve(opened, as_json=as_json))
 

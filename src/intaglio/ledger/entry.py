@@ -43,13 +43,14 @@ class Entry(msgspec.Struct, frozen=True):
     hash: bytes
 
 
-def chained(chain: str, sequence: int, event: Event, previous: bytes) -> Entry:
-    """Return the entry that puts `event` behind the one whose hash is `previous`."""
+def chained(chain: str, sequence: int, actor: str, event: Event, previous: bytes) -> Entry:
+    """Return the entry that puts `event`, done by `actor`, behind the one whose hash is `previous`."""
     body = _encoder.encode(
         {
             "chain": chain,
             "sequence": sequence,
             "at": event.at,
+            "actor": actor,
             "kind": event.kind,
             "account_id": event.account_id,
             "reference": event.reference,

@@ -28,7 +28,9 @@ ledger = Table(
 class Chain:
     """The chain that this node writes; every append belongs to the transaction it is given."""
 
-    def __init__(self, name: str = "main") -> None:
+    def __init__(self, actor: str, name: str = "main") -> None:
+        """Write for `actor`: `service`, or `os:` and the name of the operating system's user at a terminal."""
+        self.actor = actor
         self.name = name
         self._head = (
             select(ledger.c.sequence, ledger.c.hash)
@@ -47,7 +49,7 @@ class Chain:
         entries: list[Entry] = []
         for event in events:
             sequence += 1
-            entry = chained(self.name, sequence, event, previous)
+            entry = chained(self.name, sequence, self.actor, event, previous)
             previous = entry.hash
             entries.append(entry)
         if entries:

@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from intaglio.api.peer import CLIENT_CERTIFICATE, PeerCertificate
-from intaglio.server.limits import Limits, fault
+from intaglio.server.limits import Limits, fault, field_bytes
 
 __all__ = ["LimitedProtocol", "Limits", "Refusal", "protocol"]
 
@@ -57,7 +57,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._head_bytes = 0
-        self._field_bytes = 0
+        self._trailer_bytes = 0
         self._body_bytes = 0
         self._wire_bytes = 0
         # A request's last byte was in the read that is being looked at.
@@ -167,7 +167,6 @@ class LimitedProtocol(HttpToolsProtocol):
         """Begin a request with the peer's certificate in its scope."""
         super().on_message_begin()
         self._phase = Phase.HEAD
-        self._field_bytes = 0
         self.scope["extensions"] = self._extensions  # type: ignore[typeddict-item]
 
     def on_url(self, url: bytes) -> None:
@@ -177,15 +176,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse(414, "url", f"The URL must have at most {self.limits.url_bytes} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count the header and trailer fields; trailer fields are dropped."""
-        if self._ended:
-            return
+        """Note a header field; drop and count a trailer field, which nobody asked for (RFC 9110 §6.5.1)."""
         if self._phase is Phase.HEAD:
             super().on_header(name, value)
-        # The colon, the space and the end of the line.
-        self._field_bytes += len(name) + len(value) + 4
-        if len(self.headers) > self.limits.head_fields or self._field_bytes > self.limits.head_bytes:
-            self._refuse(431, "headers", "The header fields are too many or too large.")
+        elif not self._ended:
+            self._trailer_bytes += field_bytes(name, value)
+            if self._trailer_bytes > self.limits.head_bytes:
+                self._refuse(431, "headers", "The trailer fields are too large.")
 
     def on_headers_complete(self) -> None:
         """Start the request, or queue it behind the one that is being answered."""
@@ -203,7 +200,7 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         super().on_headers_complete()
         self._phase = Phase.BODY
-        self._body_bytes = self._wire_bytes = 0
+        self._body_bytes = self._wire_bytes = self._trailer_bytes = 0
         self._disarm()
 
     def on_body(self, body: bytes) -> None:

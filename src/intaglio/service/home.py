@@ -5,6 +5,7 @@ intaglio.db        state               keys/        the service's own keys, seal
 pki/               certificates        tls/         anchors and certificate of the API listener
 """
 
+import getpass
 import os
 import secrets
 import shutil
@@ -62,8 +63,11 @@ def certificate_path(home: Path, member: str) -> Path:
     return home / _PLACES.get(member, f"pki/{member}.crt")
 
 
-def open_home(path: Path) -> Home:
-    """Open an initialised home; raises `Conflict` when there is none, `KeyUnavailable` without its master key."""
+def open_home(path: Path, actor: str | None = None) -> Home:
+    """Open an initialised home for `actor`, the operating system's user if not said.
+
+    Raises `Conflict` when there is none, `KeyUnavailable` without its master key.
+    """
     settings = load(path)
     master = master_key(settings, path)
     engine = open_engine(database_url(settings, path))
@@ -72,7 +76,7 @@ def open_home(path: Path) -> Home:
         path=path,
         settings=settings,
         engine=engine,
-        chain=Chain(),
+        chain=Chain(actor or f"os:{os.environ.get('SUDO_USER') or getpass.getuser()}"),
         custody=custody,
         identity_custody=SoftwareCustody(SealingKey(master, "identity keys")),
         keyring=Keyring(path / "keys", custody, SealingKey(master, "service secrets")),
