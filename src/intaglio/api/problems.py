@@ -59,6 +59,7 @@ TITLES: Mapping[int, str] = {
     431: "Header fields too large",
     500: "Internal error",
     503: "Service unavailable",
+    505: "HTTP version not supported",
 }
 
 _FAULTS: Mapping[type[errors.IntaglioError], str] = {

@@ -208,7 +208,7 @@ async def openapi() -> Response[bytes]:
 async def docs() -> Response[str]:
     """Return the reference page."""
     headers = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"}
-    return Response(page(), media_type="text/html; charset=utf-8", headers=headers)
+    return Response(page(), media_type="text/html", headers=headers)
 
 
 HANDLERS: list[HTTPRouteHandler] = [openapi, docs]

@@ -6,27 +6,20 @@ header fields of the request; no ASGI server hands the application its client's 
 
 import asyncio
 import hashlib
-import logging
-import secrets
-from collections.abc import Callable
 from enum import Enum
 from typing import Any, ClassVar
 
 import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from intaglio.api.peer import CLIENT_CERTIFICATE, PeerCertificate
 from intaglio.server.limits import Limits, fault, field_bytes
+from intaglio.server.refusal import Refusal, response
 
 __all__ = ["LimitedProtocol", "Limits", "Refusal", "protocol"]
-
-_log = logging.getLogger("intaglio.server")
-
-# From status, kind, description and request id to the body of a refusal.
-Refusal = Callable[[int, str, str, str], bytes]
 
 
 class Phase(Enum):
@@ -279,7 +272,8 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         self._ended = True
         self._disarm()
-        answer = self._answer(status, kind, description)
+        refusal, peer = type(self).refusal, self.client[0] if self.client else None
+        answer = response(refusal, status, kind, description, peer=peer, fields=self.server_state.default_headers)
         # The refused request may have an application already, that runs or waits for its turn.
         own = self.cycle if self._phase is Phase.BODY else None
         if own is not None and own is self._serving:
@@ -295,20 +289,6 @@ class LimitedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
         else:
             self._end(answer, linger=status != 408)
-
-    def _answer(self, status: int, kind: str, description: str) -> bytes:
-        request_id = secrets.token_hex(8)
-        peer = self.client[0] if self.client else None
-        _log.info("refused", extra={"request_id": request_id, "status": status, "kind": kind, "peer": peer})
-        body = type(self).refusal(status, kind, description, request_id)
-        fields = [
-            *self.server_state.default_headers,
-            (b"content-type", b"application/problem+json;charset=utf-8"),
-            (b"content-length", b"%d" % len(body)),
-            (b"x-request-id", request_id.encode()),
-            (b"connection", b"close"),
-        ]
-        return b"%s%s\r\n%s" % (STATUS_LINE[status], b"".join(b"%s: %s\r\n" % field for field in fields), body)
 
     def _end(self, answer: bytes, *, linger: bool = True) -> None:
         """Say the last words; drop what the peer still sends, for a bounded time, so that it can read them."""
