@@ -75,9 +75,17 @@ def test_live_keys_are_bounded_and_expire() -> None:
     live = LiveKeys(2)
     key = ec.generate_private_key(ec.SECP256R1())
     for owner in ("a", "b", "c"):
-        live.put(owner, key, NOW)
+        live.put(owner, key, NOW, live.generation)
     assert live.get("a", NOW) is None
     assert live.get("b", NOW) is key
     assert live.get("b", NOW + timedelta(seconds=1)) is None
     assert live.destroy_expired(NOW + timedelta(seconds=1)) == 1
+    assert len(live) == 0
+
+
+def test_a_key_looked_up_before_everything_was_forgotten_does_not_come_in_after() -> None:
+    live = LiveKeys(2)
+    before = live.generation
+    live.clear()
+    live.put("a", ec.generate_private_key(ec.SECP256R1()), NOW, before)
     assert len(live) == 0

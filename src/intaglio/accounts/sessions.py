@@ -46,7 +46,11 @@ class Caller(msgspec.Struct, frozen=True):
 class Sessions:
     """The tokens of one process; every process with the same secret knows the same tokens."""
 
-    def __init__(self, commits: Commits, secret: bytes, lifetime: timedelta) -> None:
+    def __init__(
+        self, commits: Commits, secret: bytes, lifetime: timedelta, on_change: Callable[[], None] = lambda: None
+    ) -> None:
+        """Call `on_change` whenever something administrative has changed, whoever noticed it."""
+        self._on_change = on_change
         self._commits = commits
         self._secret = secret
         self._lifetime = lifetime
@@ -58,25 +62,23 @@ class Sessions:
 
     # Staying current -----------------------------------------------------------------------------
 
-    async def refresh(self) -> bool:
-        """Ask the database whether anything changed; forget everything if so, and say so."""
+    async def refresh(self) -> None:
+        """Ask the database whether anything changed; forget everything if so."""
         asked = time.monotonic()
         revision = await self._commits.read(current_revision)
         self._asked = asked
-        changed = revision != self._revision
-        if changed:
+        if revision != self._revision:
             self._revision = revision
             self._generation += 1
             self._callers.clear()
             self._certificates.clear()
-        return changed
+            self._on_change()
 
-    async def watch(self, on_change: Callable[[], None]) -> None:
-        """Refresh for ever, calling `on_change` after each change."""
+    async def watch(self) -> None:
+        """Refresh for ever."""
         while True:
             try:
-                if await self.refresh():
-                    on_change()
+                await self.refresh()
             except StoreUnavailable as error:
                 _log.warning("cannot ask for changes: %s", error)
             await asyncio.sleep(_POLL_SECONDS)

@@ -11,13 +11,17 @@ class LiveKeys:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        # Raised by every `clear`: a key that was looked up before one must not come in after it.
+        self.generation = 0
         self._keys: OrderedDict[str, tuple[PrivateKey, datetime]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def put(self, owner: str, key: PrivateKey, not_after: datetime) -> None:
-        """Keep `key` for `owner` until `not_after`."""
+    def put(self, owner: str, key: PrivateKey, not_after: datetime, generation: int) -> None:
+        """Keep `key` for `owner` until `not_after`, if `generation` is still that of the lookup's beginning."""
+        if generation != self.generation:
+            return
         self._keys[owner] = (key, not_after)
         self._keys.move_to_end(owner)
         if len(self._keys) > self._most:
@@ -36,6 +40,7 @@ class LiveKeys:
 
     def clear(self) -> None:
         """Forget every key: what may sign is asked of the register again."""
+        self.generation += 1
         self._keys.clear()
 
     def destroy_expired(self, now: datetime) -> int:

@@ -46,10 +46,13 @@ class Answers:
             key: name for name, responder in responders.items() for key in ocsp.issuer_hashes(responder.issuer)
         }
         self._remembered: dict[bytes, Response] = {}
+        # What was read before `forget` must not be remembered after it.
+        self._generation = 0
         self._statuses: dict[tuple[str, int], Response] = {}
 
     def forget(self) -> None:
         """Drop every remembered response."""
+        self._generation += 1
         self._remembered.clear()
         self._statuses.clear()
 
@@ -78,13 +81,14 @@ class Answers:
         def look(connection: Connection) -> list[ocsp.Answer]:
             return [answer(connection, issuer_name, wanted) for wanted in question.cert_ids]
 
+        generation = self._generation
         answers = await self._commits.read(look)
         responder = self._responders[issuer_name]
         der = responder.sign(answers, now, question.nonce)
         response = Response(
             der, now, now + responder.currency, current=question.nonce is None and all(a.known for a in answers)
         )
-        if response.current:
+        if response.current and generation == self._generation:
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
             self._remembered[request] = response
@@ -97,9 +101,11 @@ class Answers:
             return remembered.der
         responder = self._responders[issuer]
         wanted = ocsp.cert_id(responder.issuer, serial)
+        generation = self._generation
         found = await self._commits.read(lambda connection: answer(connection, issuer, wanted))
         response = Response(responder.sign([found], now), now, now + responder.currency)
-        self._statuses[issuer, serial] = response
+        if generation == self._generation:
+            self._statuses[issuer, serial] = response
         return response.der
 
     async def revocation_list(self, issuer: str, now: datetime) -> RevocationList | None:

@@ -94,7 +94,12 @@ def compose(home: Home, clock: Clock) -> Service:
         authorities=authorities,
         answers=Answers(responders, issuers, commits),
     )
-    sessions = Sessions(commits, home.keyring.secret(TOKEN_SECRET), settings.token_lifetime)
+
+    def changed() -> None:
+        engine.answers.forget()
+        engine.live.clear()
+
+    sessions = Sessions(commits, home.keyring.secret(TOKEN_SECRET), settings.token_lifetime, changed)
     return Service(home, engine, sessions)
 
 
@@ -106,12 +111,8 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
     engine.commits.start()
     await service.sessions.refresh()
 
-    def changed() -> None:
-        engine.answers.forget()
-        engine.live.clear()
-
     tasks = [
-        asyncio.create_task(service.sessions.watch(changed), name="watch"),
+        asyncio.create_task(service.sessions.watch(), name="watch"),
         asyncio.create_task(_keep_house(service), name="housekeeping"),
     ]
     try:

@@ -109,7 +109,7 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
         engine.chain.append(connection, [event])
 
     await asyncio.shield(engine.commits.write(record))
-    engine.live.put(f"{account.id}/{identity_id}", key, prepared.not_after)
+    engine.live.put(f"{account.id}/{identity_id}", key, prepared.not_after, engine.live.generation)
     return NewIdentity(identity_id, certificate, response)
 
 

@@ -67,11 +67,12 @@ async def _key(engine: Engine, caller: Caller, identity_id: str, now: datetime) 
     key = engine.live.get(owner, now)
     if key is not None:
         return key
+    generation = engine.live.generation
     identity = await engine.commits.read(lambda c: register.usable(c, identity_id, caller.account.id, now))
     if identity is None or identity.sealed_key is None:
         raise not_found()
     key = await engine.in_thread(engine.custody.unseal, identity.sealed_key, identity_id)
-    engine.live.put(owner, key, identity.not_after)
+    engine.live.put(owner, key, identity.not_after, generation)
     return key
 
 
