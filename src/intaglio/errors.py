@@ -4,6 +4,7 @@
     ├── RequestRefused          the caller can change something
     │   ├── Malformed           not readable as what it should be
     │   ├── Unauthenticated     who asks is not known
+    │   │   └── TokenMissing    no token was sent at all
     │   ├── AccountNotActive    suspended or closed
     │   ├── QuotaSpent          final until the quota is raised
     │   ├── NotFound            unknown, somebody else's, or expired: one wording
@@ -40,6 +41,10 @@ class Malformed(RequestRefused):
 
 class Unauthenticated(RequestRefused):
     """The token, credential or client certificate is missing, wrong, expired or foreign."""
+
+
+class TokenMissing(Unauthenticated):
+    """No access token was sent at all."""
 
 
 class AccountNotActive(RequestRefused):

@@ -59,6 +59,24 @@ def test_every_refusal_has_its_entry(individual: Partner, served: Served) -> Non
     assert entry["account_id"] == individual.account_id
 
 
+def test_thousands_of_refused_fields_make_a_short_entry(individual: Partner, served: Served) -> None:
+    request = {f"{number:04}" + "x" * 200: 1 for number in range(200)}
+    answer = individual.post("/identity", request)
+    assert len(answer.json()["errors"]) > 200
+    entry = served.intaglio("ledger", "show", "--kind", "request.refused", "--most", "1")[0]
+    assert entry["details"]["errors"].pop("more") == str(len(answer.json()["errors"]) - 16)
+    assert all(len(name) <= 80 for name in entry["details"]["errors"])
+    assert len(entry["details"]["client_certificate"]) == 64
+
+
+@pytest.mark.parametrize("path", ["/timestamp/" + DIGEST, "/quotas/signatures"])
+def test_slashes_and_options_are_taken_alike_everywhere(individual: Partner, path: str) -> None:
+    base = str(individual.client.base_url).removesuffix("/v2/")
+    for spelling in (f"/v2{path}/", f"//v2/{path}"):
+        assert individual.client.get(base + spelling, headers=individual.authorization).status_code == 200
+    assert individual.client.options(f"{base}/v2{path}").status_code == 204
+
+
 def test_the_table_of_statuses_has_a_row_for_every_error() -> None:
     def leaves(kind: type[errors.IntaglioError]) -> list[type[errors.IntaglioError]]:
         # Refusals of one room alone, like a time-stamp's, have that room's own table.

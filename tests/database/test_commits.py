@@ -1,6 +1,7 @@
 """Commits shared by concurrent requests: durable, exact, and no request harms its neighbours."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -144,6 +145,50 @@ def test_one_failing_insert_does_not_harm_its_neighbours(engine: Engine) -> None
     assert failed == [13]
     assert isinstance(outcomes[13], StoreUnavailable)
     assert count(engine) == (39, 39)
+
+
+def test_an_unexpected_error_of_one_piece_of_work_is_its_own(engine: Engine) -> None:
+    def broken(_connection: Connection) -> None:
+        raise ValueError
+
+    async def race() -> list[object]:
+        async with lanes(engine) as commits:
+            asked = [commits.write(broken if number == 3 else (lambda _: None)) for number in range(8)]
+            return list(await asyncio.gather(*asked, return_exceptions=True))
+
+    outcomes = asyncio.run(race())
+    assert [type(outcome) for outcome in outcomes] == [type(None)] * 3 + [ValueError] + [type(None)] * 4
+
+
+def test_a_database_that_does_not_begin_refuses_all_at_once_and_recovers(engine: Engine) -> None:
+    async def race() -> tuple[list[object], float]:
+        async with lanes(engine) as commits:
+            holder = engine.connect()
+            holder.execute(text("SELECT 1"))  # begins, and takes the only lock
+            began = time.monotonic()
+            spending = Spending(Chain("test"))
+            asked = [commits.together(spending.spend, spent(number)) for number in range(12)]
+            outcomes: list[object] = list(await asyncio.gather(*asked, return_exceptions=True))
+            took = time.monotonic() - began
+            holder.close()
+            await commits.together(spending.spend, spent(12))
+            return outcomes, took
+
+    outcomes, took = asyncio.run(race())
+    assert all(isinstance(outcome, StoreUnavailable) for outcome in outcomes)
+    # one busy timeout for those that were taken together, one for those that came while it ran
+    assert took < 12
+    assert count(engine) == (1, 1)
+
+
+def test_after_the_end_writes_are_refused_not_kept_waiting(engine: Engine) -> None:
+    async def late() -> None:
+        async with lanes(engine) as commits:
+            pass
+        with pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(commits.write(lambda _: None), 1)
+
+    asyncio.run(late())
 
 
 def test_too_many_waiting_writes_are_refused_not_queued(engine: Engine) -> None:

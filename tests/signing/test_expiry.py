@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat import asn1
 from sqlalchemy import select
 
 from intaglio.accounts import onboarding, quota
@@ -18,7 +19,9 @@ from intaglio.clock import ManualClock
 from intaglio.database.engine import reading, transaction
 from intaglio.errors import ClockUntrusted, KeyUnavailable, NotFound
 from intaglio.ledger.writer import latest
+from intaglio.pki.der import element
 from intaglio.pki.hierarchy import Hierarchy
+from intaglio.revocation import register
 from intaglio.service.composition import running
 from intaglio.service.home import Home, initialise
 from intaglio.signing.destruction import destroy_expired
@@ -27,7 +30,8 @@ from intaglio.signing.engine import Engine
 from intaglio.signing.identity import create_identity
 from intaglio.signing.register import identities
 from intaglio.signing.signature import sign_digest
-from intaglio.signing.timestamp import stamp_digest
+from intaglio.signing.timestamp import answer_request, stamp_digest
+from intaglio.timestamping.tsp import sha256_imprint
 from served import JOHN_DOE
 
 DIGEST = Digest(hashlib.sha256(b"x").digest())
@@ -81,6 +85,46 @@ def test_an_identity_ends_and_its_key_with_it(home: Home) -> None:
     asyncio.run(walk())
 
 
+def test_a_revocation_is_not_lost_to_whoever_asks_first(home: Home) -> None:
+    """A health probe between the revocation and the next poll must not swallow the news."""
+    who = caller(home)
+
+    async def walk() -> None:
+        async with running(home) as service:
+            engine = service.engine
+            made = await create_identity(engine, who, JOHN_DOE, "r1")
+            serial = f"{made.certificate.serial_number:x}"
+            with transaction(home.engine) as connection:
+                register.revoke(connection, "test-issuing", serial, "keyCompromise", engine.clock.now())
+            await service.ready()
+            with pytest.raises(NotFound):
+                await sign_digest(engine, who, made.id, DIGEST, "r2")
+
+    asyncio.run(walk())
+
+
+def test_a_key_read_before_a_revocation_is_not_used_after_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    who = caller(home)
+
+    async def walk() -> None:
+        async with running(home) as service:
+            engine = service.engine
+            made = await create_identity(engine, who, JOHN_DOE, "r1")
+            engine.live.clear()
+            unseal = engine.custody.unseal
+
+            def slow(sealed: bytes, context: str) -> object:
+                key = unseal(sealed, context)
+                engine.live.clear()  # the revocation becomes known while the key is being unsealed
+                return key
+
+            monkeypatch.setattr(engine.custody, "unseal", slow)
+            await sign_digest(engine, who, made.id, DIGEST, "r2")
+            assert len(engine.live) == 0
+
+    asyncio.run(walk())
+
+
 def test_an_identity_outlives_the_process_that_made_it(home: Home) -> None:
     who = caller(home)
 
@@ -118,6 +162,11 @@ def test_a_failing_key_gives_the_quota_back_and_is_recorded(home: Home, monkeypa
     asyncio.run(walk())
 
 
+def rfc3161_request() -> bytes:
+    imprint = asn1.encode_der(sha256_imprint(DIGEST.value))
+    return element(0x30, b"\x02\x01\x01", imprint)
+
+
 async def left(engine: Engine, account_id: str) -> int | None:
     return (await engine.commits.read(lambda c: quota.read(c, account_id, Resource.SIGNATURES))).left
 
@@ -134,5 +183,13 @@ def test_a_clock_that_steps_back_stops_time_stamps_and_they_are_not_counted(home
                 await stamp_digest(service.engine, who, DIGEST, "r2")
             read = await service.engine.commits.read(lambda c: quota.read(c, who.account.id, Resource.TIMESTAMPS))
             assert read.spent == 1
+            request = rfc3161_request()
+            with pytest.raises(ClockUntrusted):
+                await answer_request(service.engine, request, Hierarchy.TEST, "r3")
+            with reading(home.engine) as connection:
+                begun = latest(connection, most=9, kind="timestamp.made")
+                failed = latest(connection, most=9, kind="timestamp.failed")
+            # what was begun and failed is said to have failed, with and without an account
+            assert (len(begun), len(failed)) == (3, 2)
 
     asyncio.run(walk())

@@ -23,7 +23,7 @@ from intaglio.accounts.policy import Policy, load
 from intaglio.accounts.register import Account
 from intaglio.database.commits import Commits
 from intaglio.database.engine import current_revision
-from intaglio.errors import AccountNotActive, StoreUnavailable, Unauthenticated
+from intaglio.errors import AccountNotActive, NotFound, StoreUnavailable, Unauthenticated
 
 _log = logging.getLogger("intaglio.sessions")
 
@@ -89,11 +89,10 @@ class Sessions:
 
     # Who calls -----------------------------------------------------------------------------------
 
-    async def certificate(self, der: bytes, sha256: str, now: datetime) -> credentials.ClientCertificate:
-        """Return the register's entry of a client certificate; raises `Unauthenticated`.
+    async def certificate(self, der: bytes, sha256: str) -> credentials.ClientCertificate:
+        """Return the register's entry of a client certificate, valid or not; raises `Unauthenticated`.
 
-        The handshake alone is not enough: OpenSSL accepts a certificate without an extended key usage, and a
-        connection outlives a revocation.
+        The handshake alone is not enough: OpenSSL accepts a certificate without an extended key usage.
         """
         await self._current()
         found = self._certificates.get(sha256)
@@ -105,11 +104,15 @@ class Sessions:
             _check_purpose(der)
             if generation == self._generation and len(self._certificates) < _MOST_REMEMBERED:
                 self._certificates[sha256] = found
-        if found.revoked_at is not None:
-            raise _no_certificate("it is revoked")
-        if not found.not_before <= now <= found.not_after:
-            raise _no_certificate("it is not valid now")
         return found
+
+    @staticmethod
+    def check_certificate(certificate: credentials.ClientCertificate, now: datetime) -> None:
+        """Raise `Unauthenticated` unless the certificate is valid now: a connection outlives a revocation."""
+        if certificate.revoked_at is not None:
+            raise _no_certificate("it is revoked")
+        if not certificate.not_before <= now <= certificate.not_after:
+            raise _no_certificate("it is not valid now")
 
     async def login(
         self, api_key: str, api_secret: str, certificate: credentials.ClientCertificate, now: datetime
@@ -159,16 +162,19 @@ class Sessions:
                 # Our own clock decides about exp, in `caller`.
                 options={"require": ["exp", "sub", "cid", "cnf"], "verify_exp": False, "verify_iat": False},
             )
-            thumbprint = claims["cnf"]["x5t#S256"]
+            fingerprint = _fingerprint(claims["cnf"]["x5t#S256"])
             credential_id, expires = str(claims["cid"]), datetime.fromtimestamp(int(claims["exp"]), tz=UTC)
         except (jwt.InvalidTokenError, KeyError, TypeError, ValueError) as error:
             raise _no_token("it is not a token of this service") from error
 
         def look(connection: Connection) -> Caller:
-            credential = credentials.find(connection, credential_id)
+            try:
+                credential = credentials.find(connection, credential_id)
+            except NotFound as error:  # a database older than the token
+                raise _no_token("it is not a token of this service") from error
             if credential.state != credentials.State.ACTIVE:
                 raise _no_token("its credential is revoked")
-            return self._caller(connection, credential, _fingerprint(thumbprint), expires)
+            return self._caller(connection, credential, fingerprint, expires)
 
         generation = self._generation
         found = await self._commits.read(look)

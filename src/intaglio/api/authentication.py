@@ -5,7 +5,7 @@ from typing import Any
 from intaglio.accounts.credentials import ClientCertificate
 from intaglio.accounts.sessions import Caller
 from intaglio.api.peer import CLIENT_CERTIFICATE, PeerCertificate
-from intaglio.errors import Unauthenticated
+from intaglio.errors import TokenMissing, Unauthenticated
 from intaglio.service.composition import Service
 
 
@@ -14,9 +14,10 @@ async def certificate(service: Service, scope: Any) -> ClientCertificate:
     peer: PeerCertificate | None = scope["extensions"][CLIENT_CERTIFICATE]["certificate"]
     if peer is None:
         raise Unauthenticated("A client certificate is required.", {"client_certificate": "is missing"})
-    found = await service.sessions.certificate(peer.der, peer.sha256, service.engine.clock.now())
+    found = await service.sessions.certificate(peer.der, peer.sha256)
     # Known from here on: a refusal is recorded under the account.
     scope["state"]["account"] = found.account_id
+    service.sessions.check_certificate(found, service.engine.clock.now())
     return found
 
 
@@ -26,5 +27,5 @@ async def caller(service: Service, scope: Any) -> Caller:
     sent = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
     scheme, _, token = sent.decode("latin-1").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("A bearer token is required.", {"authorization": 'must be "Bearer" and a token'})
+        raise TokenMissing("A bearer token is required.", {"authorization": 'must be "Bearer" and a token'})
     return await service.sessions.caller(token.strip(), presented, service.engine.clock.now())

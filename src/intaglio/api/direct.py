@@ -29,10 +29,11 @@ class Direct:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer one of the two calls, or pass the request on."""
-        match scope["path"].split("/"):
-            case ["", "v2", "identity", identity_id, "sign", digest]:
+        # As the framework routes the other calls: what is empty between slashes counts for nothing.
+        match [part for part in scope["path"].split("/") if part]:
+            case ["v2", "identity", identity_id, "sign", digest]:
                 await self._answer(scope, send, self._sign(scope, identity_id, digest))
-            case ["", "v2", "timestamp", digest]:
+            case ["v2", "timestamp", digest]:
                 await self._answer(scope, send, self._stamp(scope, digest))
             case _:
                 await self._app(scope, receive, send)
@@ -53,9 +54,13 @@ class Direct:
 
     @staticmethod
     async def _answer(scope: Any, send: Any, call: Any) -> None:
+        if scope["method"] == "OPTIONS":
+            call.close()
+            await _send(send, 204, ((b"allow", b"GET, OPTIONS"),), b"")
+            return
         if scope["method"] != "GET":
             call.close()
-            problem = problems.no_method(scope, "GET")
+            problem = problems.no_method(scope, "GET, OPTIONS")
             await _send(send, problem.status, problem.headers, problem.body)
             return
         try:
@@ -68,6 +73,6 @@ class Direct:
 
 
 async def _send(send: Any, status: int, headers: Any, body: bytes) -> None:
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    length = () if status == 204 else ((b"content-length", str(len(body)).encode()),)
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
     await send({"type": "http.response.body", "body": body})

@@ -3,14 +3,19 @@
 import logging
 import secrets
 import time
+from itertools import islice
 from typing import Any
 
 from intaglio.api import problems
+from intaglio.api.peer import CLIENT_CERTIFICATE
 from intaglio.errors import IntaglioError
 from intaglio.ledger.entry import Event
 from intaglio.service.composition import Service
 
 _log = logging.getLogger("intaglio.access")
+_MOST_FIELDS = 16
+_LONGEST_NAME = 80
+_LONGEST_REASON = 200
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -107,6 +112,7 @@ class Gate:
 
     async def _record(self, scope: Any, request_id: str, status: int) -> None:
         state = scope["state"]
+        certificate = scope["extensions"][CLIENT_CERTIFICATE]["certificate"]
         await self._service.record(
             Event(
                 at=self._service.engine.clock.now(),
@@ -117,11 +123,20 @@ class Gate:
                     "status": status,
                     "method": scope["method"],
                     "path": scope["path"][:200],
-                    "errors": state.get("refused", {}),
+                    "errors": _recorded(state.get("refused", {})),
                     "peer": (scope.get("client") or ("",))[0],
+                    "client_certificate": None if certificate is None else certificate.sha256,
                 },
             )
         )
+
+
+def _recorded(fields: dict[str, str]) -> dict[str, str]:
+    """Return refused fields as the ledger keeps them: a caller chooses their names, and may choose thousands."""
+    kept = {name[:_LONGEST_NAME]: reason[:_LONGEST_REASON] for name, reason in islice(fields.items(), _MOST_FIELDS)}
+    if len(fields) > _MOST_FIELDS:
+        kept["more"] = str(len(fields) - _MOST_FIELDS)
+    return kept
 
 
 def _is_json(media_type: bytes) -> bool:

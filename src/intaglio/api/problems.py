@@ -119,7 +119,12 @@ class Answer(msgspec.Struct, frozen=True):
 def of(error: errors.IntaglioError, scope: Any) -> Answer:
     """Return the answer to an error of the tree; what is the service's own fault is told to the log only."""
     if isinstance(error, errors.RequestRefused):
-        return said(scope, status_of(error), str(error), error.fields)
+        found = said(scope, status_of(error), str(error), error.fields)
+        if isinstance(error, errors.TokenMissing):
+            # A request without any authentication gets no error code (RFC 6750 §3.1).
+            plain = tuple((n, b'Bearer realm="intaglio"' if n == b"www-authenticate" else v) for n, v in found.headers)
+            found = msgspec.structs.replace(found, headers=plain)
+        return found
     _log.error("%s: %s", type(error).__name__, error, extra={"request_id": scope["state"]["request_id"]})
     return said(scope, status_of(error), "The service cannot do this now: try again.", fields_of(error))
 

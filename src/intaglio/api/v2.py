@@ -22,7 +22,7 @@ from intaglio.signing.trust import certificate_path, chain_of_trust
 AnyRequest = Request[Any, Any, Any]
 
 
-class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Login(msgspec.Struct, frozen=True):
     """The body of `POST /login`."""
 
     api_key: str

@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from intaglio.database.engine import reading, transaction
 from intaglio.errors import IntaglioError, StoreUnavailable
@@ -64,6 +64,7 @@ class Commits:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
         self._together = 1  # how many shared the last commit: about as many will share the next
+        self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read")
@@ -76,6 +77,7 @@ class Commits:
 
     async def stop(self) -> None:
         """Finish what is waiting, then end the lanes."""
+        self._stopped = True
         self._jobs.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, 30)
@@ -87,8 +89,8 @@ class Commits:
         Raises what the batch answered for this argument, or `StoreUnavailable` when the queue is full
         or the database failed.
         """
-        if self._loop is None or self._waiting >= self._most_waiting:
-            raise StoreUnavailable("too many writes are waiting for the database")
+        if self._loop is None or self._stopped or self._waiting >= self._most_waiting:
+            raise StoreUnavailable("no more writes can wait for the database now")
         future: asyncio.Future[R] = self._loop.create_future()
         self._waiting += 1
         self._jobs.put(_Job(batch, argument, future))
@@ -114,7 +116,7 @@ class Commits:
         while not ended:
             first = self._jobs.get()
             if first is None:
-                return
+                break
             jobs = [first]
             # Company is coming when others are in flight: waiting a moment for it makes one sync of many. A lone
             # caller, which nobody follows, waits for nothing.
@@ -132,21 +134,51 @@ class Commits:
                 jobs.append(job)
             self._together = len(jobs)
             self._commit(jobs)
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._deliver, jobs)
+        self._refuse_the_rest()
 
     def _commit(self, jobs: list[_Job]) -> None:
+        """Commit together; if one of them may be at fault, each on its own, so that the others are not harmed."""
+        error, begun = self._attempt(jobs)
+        if error is None or len(jobs) == 1 or not begun:
+            self._hand_over(jobs, error)
+            return
+        waiting = list(jobs)
+        while waiting:
+            job = waiting.pop(0)
+            error, begun = self._attempt([job])
+            # A database that does not even begin would keep each of them waiting as long as this one.
+            done = [job] if begun else [job, *waiting]
+            self._hand_over(done, error)
+            if not begun:
+                return
+
+    def _attempt(self, jobs: list[_Job]) -> tuple[Exception | None, bool]:
+        """Return what went wrong, if anything, and whether the transaction had begun."""
+        begun = False
         try:
             with transaction(self._engine) as connection:
+                begun = True
                 self._work(connection, jobs)
         except Exception as error:  # the thread must outlive any one failure
-            if len(jobs) > 1 and isinstance(error.__cause__, SQLAlchemyError):
-                # One of them may be at fault: each on its own, so that the others are not harmed.
-                for job in jobs:
-                    self._commit([job])
-                return
+            return error, begun
+        return None, True
+
+    def _hand_over(self, jobs: list[_Job], error: Exception | None) -> None:
+        if error is not None:
             for job in jobs:
                 job.outcome = error
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._deliver, jobs)
+
+    def _refuse_the_rest(self) -> None:
+        rest: list[_Job] = []
+        with suppress(queue.Empty):
+            while True:
+                job = self._jobs.get_nowait()
+                if job is not None:
+                    rest.append(job)
+        if rest:
+            self._hand_over(rest, StoreUnavailable("the service is ending"))
 
     @staticmethod
     def _work(connection: Connection, jobs: list[_Job]) -> None:

@@ -20,7 +20,9 @@ from intaglio.revocation.register import (
     serial_text,
 )
 
-_MOST_REMEMBERED = 20_000
+_MOST_REMEMBERED = 4_000
+# Requests as clients send them have 70 to 120 bytes; what is padded with extensions is answered, not remembered.
+_LONGEST_REMEMBERED = 256
 _STATUS_AGE = timedelta(minutes=5)
 
 
@@ -88,7 +90,7 @@ class Answers:
         response = Response(
             der, now, now + responder.currency, current=question.nonce is None and all(a.known for a in answers)
         )
-        if response.current and generation == self._generation:
+        if response.current and len(request) <= _LONGEST_REMEMBERED and generation == self._generation:
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
             self._remembered[request] = response

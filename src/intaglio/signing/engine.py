@@ -73,15 +73,22 @@ class Engine:
 
     async def undo(self, spent: Spent, kind: str, error: Exception) -> None:
         """Give back what was spent on something that then failed, and record the failure as `kind`."""
+
+        def give_back(connection: Connection) -> None:
+            quota.give_back(connection, spent.resource, spent.account_id)
+
+        await self.record_failure(spent.event, kind, error, give_back)
+
+    async def record_failure(
+        self, event: Event, kind: str, error: Exception, also: Callable[[Connection], None] = lambda _: None
+    ) -> None:
+        """Record that what `event` says was begun has failed; do `also` in the same transaction."""
         failure = msgspec.structs.replace(
-            spent.event,
-            at=self.clock.now(),
-            kind=kind,
-            details={**spent.event.details, "error": type(error).__name__},
+            event, at=self.clock.now(), kind=kind, details={**event.details, "error": type(error).__name__}
         )
 
         def write(connection: Connection) -> None:
-            quota.give_back(connection, spent.resource, spent.account_id)
+            also(connection)
             self.chain.append(connection, [failure])
 
         await asyncio.shield(self.commits.write(write))

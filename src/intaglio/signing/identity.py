@@ -105,7 +105,9 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
     def record(connection: Connection) -> None:
         certificates.issued(connection, issuer_name, certificate)
         register.add(connection, identity)
-        quota.spend(connection, Resource.IDENTITIES, [account.id])
+        refusal = quota.spend(connection, Resource.IDENTITIES, [account.id])[0]
+        if refusal is not None:
+            raise refusal
         engine.chain.append(connection, [event])
 
     await asyncio.shield(engine.commits.write(record))

@@ -65,7 +65,7 @@ async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, reque
         return rejected(refusal.failure, str(refusal))
     serial = new_serial()
     event = _event(now, tsa, serial, request.message_imprint, request_id, None)
-    token, _ = await asyncio.gather(
+    stamping = asyncio.ensure_future(
         engine.in_thread(
             engine.authorities[tsa].stamp,
             request.message_imprint,
@@ -73,10 +73,18 @@ async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, reque
             now,
             request.nonce,
             cert_req=request.cert_req,
-        ),
-        engine.commits.together(engine.chain.append, event),
+        )
     )
-    return granted(token)
+    try:
+        await engine.commits.together(engine.chain.append, event)
+    except BaseException:
+        stamping.cancel()
+        raise
+    try:
+        return granted(await stamping)
+    except Exception as error:
+        await engine.record_failure(event, "timestamp.failed", error)
+        raise
 
 
 def _event(
