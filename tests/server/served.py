@@ -10,8 +10,8 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from intaglio import logs
 from intaglio.errors import Conflict
-from intaglio.server import logs
 from intaglio.server.listener import Listener, serve, tls_context
 from intaglio.server.protocol import Limits
 

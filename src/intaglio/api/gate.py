@@ -10,9 +10,10 @@ from intaglio.api import problems
 from intaglio.api.peer import CLIENT_CERTIFICATE
 from intaglio.errors import IntaglioError
 from intaglio.ledger.entry import Event
+from intaglio.logs import AccessLog
 from intaglio.service.composition import Service
 
-_log = logging.getLogger("intaglio.access")
+_log = logging.getLogger("intaglio.api")
 _MOST_FIELDS = 16
 _LONGEST_NAME = 80
 _LONGEST_REASON = 200
@@ -26,7 +27,7 @@ class Gate:
         self._app = app
         self._service = service
         self._json_only = json_only
-        self._access = service.home.settings.log.access
+        self._access = AccessLog(wanted=service.home.settings.log.access)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Let one request through, or answer it here."""
@@ -65,18 +66,8 @@ class Gate:
                 await self._answer(scope, send, request_id, 500, "service", "Something went wrong here.")
                 status = 500
         finally:
-            if self._access:
-                _log.info(
-                    "%s %s",
-                    scope["method"],
-                    scope["path"],
-                    extra={
-                        "request_id": request_id,
-                        "status": status,
-                        "milliseconds": round((time.perf_counter() - began) * 1000, 2),
-                        "account": state.get("account"),
-                    },
-                )
+            request = f"{scope['method']} {scope['path']}"
+            self._access.tell(request, request_id, status, time.perf_counter() - began, state.get("account"))
 
     @staticmethod
     def _refusal(scope: Any) -> tuple[int, str, str] | None:

@@ -9,12 +9,12 @@ from typing import Annotated
 import typer
 import uvloop
 
+from intaglio import logs
 from intaglio.api import app as doors
 from intaglio.api.gate import refusal
 from intaglio.cli import account, certificate, credential, ledger, policy
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
 from intaglio.pki.hierarchy import MEMBERS
-from intaglio.server import logs
 from intaglio.server.listener import Listener, serve, tls_context
 from intaglio.server.protocol import Limits
 from intaglio.service.composition import running

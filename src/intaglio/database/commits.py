@@ -11,13 +11,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
-from intaglio.database.engine import reading, transaction
+from intaglio.database.engine import reading, unavailable
 from intaglio.errors import IntaglioError, StoreUnavailable
 
 A = TypeVar("A")
@@ -33,13 +34,40 @@ _GATHERING_SECONDS = 0.002
 class _Job:
     """One request's share of a commit."""
 
-    __slots__ = ("argument", "batch", "future", "outcome")
+    __slots__ = ("argument", "batch", "beside", "future", "outcome")
 
-    def __init__(self, batch: Batch[Any, Any], argument: Any, future: "asyncio.Future[Any]") -> None:
+    def __init__(
+        self, batch: Batch[Any, Any], argument: Any, future: "asyncio.Future[Any]", beside: "Future[Any] | None"
+    ) -> None:
+        self.beside = beside
         self.batch = batch
         self.argument = argument
         self.future = future
         self.outcome: Any = None
+
+
+class Delivery:
+    """Hands jobs over once everything that goes on beside them is done, whichever thread finishes last."""
+
+    def __init__(self, jobs: list[_Job], deliver: Callable[[list[_Job]], None]) -> None:
+        self._jobs = jobs
+        self._deliver = deliver
+        self._lock = threading.Lock()
+        # One for this thread, which is still counting.
+        self._open = 1
+        for job in jobs:
+            if job.beside is not None and not job.beside.done():
+                with self._lock:
+                    self._open += 1
+                job.beside.add_done_callback(self._done)
+        self._done(None)
+
+    def _done(self, _beside: "Future[Any] | None") -> None:
+        with self._lock:
+            self._open -= 1
+            last = self._open == 0
+        if last:
+            self._deliver(self._jobs)
 
 
 def _one_by_one(connection: Connection, works: Sequence[Callable[[Connection], Any]]) -> list[Any]:
@@ -64,6 +92,8 @@ class Commits:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting = 0
         self._together = 1  # how many shared the last commit: about as many will share the next
+        # The committing thread's own, held as long as it works: a new one each time costs as much as an insert.
+        self._connection: Connection | None = None
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -83,9 +113,11 @@ class Commits:
             await asyncio.to_thread(self._thread.join, 30)
         self._readers.shutdown()
 
-    async def together(self, batch: Batch[A, R], argument: A) -> R:
+    async def together(self, batch: Batch[A, R], argument: A, beside: "Future[Any] | None" = None) -> R:
         """Do `batch` for `argument` in a commit shared with others; return when it is durable.
 
+        With `beside`, what another thread does meanwhile, return when that is done, too: the event loop is then woken
+        once for all that were committed together, and not twice for each.
         Raises what the batch answered for this argument, or `StoreUnavailable` when the queue is full
         or the database failed.
         """
@@ -93,7 +125,7 @@ class Commits:
             raise StoreUnavailable("no more writes can wait for the database now")
         future: asyncio.Future[R] = self._loop.create_future()
         self._waiting += 1
-        self._jobs.put(_Job(batch, argument, future))
+        self._jobs.put(_Job(batch, argument, future, beside))
         return await future
 
     async def write(self, work: Callable[[Connection], R]) -> R:
@@ -118,14 +150,13 @@ class Commits:
             if first is None:
                 break
             jobs = [first]
-            # Company is coming when others are in flight: waiting a moment for it makes one sync of many. A lone
-            # caller, which nobody follows, waits for nothing.
-            patience = _GATHERING_SECONDS if self._together > 1 else 0.0
-            ends = time.monotonic() + patience
+            # Company is coming when others are in flight: sleeping a moment makes one sync of many, and is not woken
+            # by each of them. A lone caller, which nobody follows, waits for nothing.
+            if self._together > 1:
+                time.sleep(_GATHERING_SECONDS)
             while len(jobs) < self._most_together:
                 try:
-                    left = ends - time.monotonic()
-                    job = self._jobs.get(timeout=left) if left > 0 else self._jobs.get_nowait()
+                    job = self._jobs.get_nowait()
                 except queue.Empty:
                     break
                 if job is None:
@@ -134,6 +165,7 @@ class Commits:
                 jobs.append(job)
             self._together = len(jobs)
             self._commit(jobs)
+        self._drop_connection()
         self._refuse_the_rest()
 
     def _commit(self, jobs: list[_Job]) -> None:
@@ -156,17 +188,30 @@ class Commits:
         """Return what went wrong, if anything, and whether the transaction had begun."""
         begun = False
         try:
-            with transaction(self._engine) as connection:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            with self._connection.begin():
                 begun = True
-                self._work(connection, jobs)
+                self._work(self._connection, jobs)
         except Exception as error:  # the thread must outlive any one failure
-            return error, begun
+            self._drop_connection()
+            return (unavailable(error) if isinstance(error, SQLAlchemyError) else error), begun
         return None, True
+
+    def _drop_connection(self) -> None:
+        """Give the connection back after a failure: the next one may be better."""
+        if self._connection is not None:
+            with suppress(Exception):
+                self._connection.close()
+            self._connection = None
 
     def _hand_over(self, jobs: list[_Job], error: Exception | None) -> None:
         if error is not None:
             for job in jobs:
                 job.outcome = error
+        Delivery(jobs, self._wake)
+
+    def _wake(self, jobs: list[_Job]) -> None:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._deliver, jobs)
 

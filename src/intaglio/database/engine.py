@@ -41,6 +41,11 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+def unavailable(error: SQLAlchemyError) -> StoreUnavailable:
+    """Return the fault that stands for an error of the database."""
+    return StoreUnavailable(f"the database failed: {type(error).__name__}: {error}")
+
+
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
     """Yield a connection whose work is durable once the block ends; raises `StoreUnavailable`."""
@@ -48,7 +53,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         with engine.begin() as connection:
             yield connection
     except SQLAlchemyError as error:
-        raise StoreUnavailable(f"the database refused a write: {error.__class__.__name__}: {error}") from error
+        raise unavailable(error) from error
 
 
 @contextmanager
@@ -58,7 +63,7 @@ def reading(engine: Engine) -> Iterator[Connection]:
         with engine.connect().execution_options(reading=True) as connection:
             yield connection
     except SQLAlchemyError as error:
-        raise StoreUnavailable(f"the database refused a read: {error.__class__.__name__}: {error}") from error
+        raise unavailable(error) from error
 
 
 def migrate(engine: Engine) -> None:

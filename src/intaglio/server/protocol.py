@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from intaglio.api.peer import CLIENT_CERTIFICATE, PeerCertificate
+from intaglio.server.cork import Cork
 from intaglio.server.limits import Limits, fault, field_bytes
 from intaglio.server.refusal import Refusal, response
 
@@ -67,6 +68,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Note the peer's certificate and begin to wait for a head."""
         super().connection_made(transport)
+        # uvicorn writes the head and the body of a response apart.
+        self.transport = Cork(transport, self.loop)  # type: ignore[assignment]
         tls = transport.get_extra_info("ssl_object")
         der = None if tls is None else tls.getpeercert(binary_form=True)
         if der:

@@ -1,6 +1,5 @@
 """Use case: sign a digest with the key of an identity."""
 
-import asyncio
 from datetime import datetime
 
 from cryptography.hazmat.primitives import hashes
@@ -47,15 +46,15 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
         details={"digest": digest.value.hex(), "credential": caller.credential_id},
     )
     spent = Spent(Resource.SIGNATURES, caller.account.id, event)
-    signing = asyncio.ensure_future(engine.in_thread(_sign, key, digest.value))
+    signing = engine.threads.submit(_sign, key, digest.value)
     try:
-        await engine.commits.together(engine.spending.spend, spent)
+        await engine.commits.together(engine.spending.spend, spent, beside=signing)
     except BaseException:
         signing.cancel()
         raise
     # 5
     try:
-        return await signing
+        return signing.result()
     except Exception as error:
         await engine.undo(spent, "signature.failed", error)
         raise KeyUnavailable(f"the key of {identity_id} could not sign: {error}") from error

@@ -1,6 +1,5 @@
 """Use cases: stamp a digest for an account, and answer an RFC 3161 request from anybody."""
 
-import asyncio
 import secrets
 from datetime import datetime
 
@@ -34,15 +33,15 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     # 2, 3
     event = _event(now, tsa, serial, imprint, request_id, caller.account.id)
     spent = Spent(Resource.TIMESTAMPS, caller.account.id, event)
-    stamping = asyncio.ensure_future(engine.in_thread(engine.authorities[tsa].stamp, imprint, serial, now))
+    stamping = engine.threads.submit(engine.authorities[tsa].stamp, imprint, serial, now)
     try:
-        await engine.commits.together(engine.spending.spend, spent)
+        await engine.commits.together(engine.spending.spend, spent, beside=stamping)
     except BaseException:
         stamping.cancel()
         raise
     # 4
     try:
-        return await stamping
+        return stamping.result()
     except Exception as error:
         await engine.undo(spent, "timestamp.failed", error)
         raise
@@ -65,23 +64,21 @@ async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, reque
         return rejected(refusal.failure, str(refusal))
     serial = new_serial()
     event = _event(now, tsa, serial, request.message_imprint, request_id, None)
-    stamping = asyncio.ensure_future(
-        engine.in_thread(
-            engine.authorities[tsa].stamp,
-            request.message_imprint,
-            serial,
-            now,
-            request.nonce,
-            cert_req=request.cert_req,
-        )
+    stamping = engine.threads.submit(
+        engine.authorities[tsa].stamp,
+        request.message_imprint,
+        serial,
+        now,
+        request.nonce,
+        cert_req=request.cert_req,
     )
     try:
-        await engine.commits.together(engine.chain.append, event)
+        await engine.commits.together(engine.chain.append, event, beside=stamping)
     except BaseException:
         stamping.cancel()
         raise
     try:
-        return granted(await stamping)
+        return granted(stamping.result())
     except Exception as error:
         await engine.record_failure(event, "timestamp.failed", error)
         raise

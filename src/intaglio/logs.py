@@ -64,6 +64,33 @@ class JsonFormatter(logging.Formatter):
         return struck(text)
 
 
+class Answered(msgspec.Struct, frozen=True):
+    """The line of one request: named and ordered as the lines of `JsonFormatter` are."""
+
+    time: datetime
+    message: str
+    request_id: str
+    status: int
+    milliseconds: float
+    account: str | None
+    level: str = "INFO"
+    logger: str = "intaglio.access"
+
+
+class AccessLog:
+    """Writes a line for each request, past the logging module: that would cost as much as a tenth of a signature."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        self._wanted = wanted
+
+    def tell(self, request: str, request_id: str, status: int, seconds: float, account: str | None) -> None:
+        """Write one line; `request` is method and path."""
+        if self._wanted:
+            milliseconds = round(seconds * 1000, 2)
+            line = Answered(datetime.now(UTC), request, request_id, status, milliseconds, account)
+            print(struck(_encode(line).decode()), file=sys.stderr)  # noqa: T201
+
+
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()

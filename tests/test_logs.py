@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intaglio.server.logs import STRUCK, JsonFormatter, struck
+from intaglio.logs import STRUCK, JsonFormatter, struck
 
 _JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 _SECRET = "0123456789abcdef0123456789abcdef01234567"
