@@ -2,6 +2,7 @@
 
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -12,8 +13,18 @@ _PADDING = padding.PKCS1v15()
 _PREHASHED = Prehashed(hashes.SHA256())
 
 
-def rsa_signatures_per_cpu_second(seconds: float) -> float:
-    """Return the rate of PKCS#1 v1.5 over a prehashed SHA-256 (RFC 8017 §8.2) in one thread, for `seconds` of CPU."""
+def rsa_signatures_per_cpu_second(seconds: float, threads: int = 2) -> float:
+    """Return the rate of PKCS#1 v1.5 over a prehashed SHA-256 (RFC 8017 §8.2), for `seconds` of CPU in each thread.
+
+    Under load both cores of the machine are busy, with the service and with what loads it. Cores that share their
+    units sign slower then, so the library is looked at with two threads: one alone would measure another machine.
+    """
+    with ThreadPoolExecutor(threads) as pool:
+        looks = list(pool.map(_look, [seconds] * threads))
+    return sum(made for made, _ in looks) / sum(spent for _, spent in looks)
+
+
+def _look(seconds: float) -> tuple[int, float]:
     digest = os.urandom(32)
     made = 0
     began = time.thread_time()
@@ -21,4 +32,4 @@ def rsa_signatures_per_cpu_second(seconds: float) -> float:
         for _ in range(50):
             _KEY.sign(digest, _PADDING, _PREHASHED)
         made += 50
-    return made / spent
+    return made, spent
