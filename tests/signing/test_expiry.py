@@ -23,7 +23,8 @@ from intaglio.pki.der import element
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.revocation import register
 from intaglio.service.composition import running
-from intaglio.service.home import Home, initialise
+from intaglio.service.home import Home
+from intaglio.service.initialisation import Beginning, initialise
 from intaglio.signing.destruction import destroy_expired
 from intaglio.signing.digest import Digest
 from intaglio.signing.engine import Engine
@@ -39,11 +40,8 @@ DIGEST = Digest(hashlib.sha256(b"x").digest())
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    return initialise(
-        tmp_path / "home", name="Test", hosts=["localhost"], api_port=1, public_port=2, public_url=None, bind=None,
-        policy_arc="1.3.6.1.4.1.32473", family="p-256", master="file:master.key", now=datetime.now(UTC),
-        progress=lambda _: None,
-    )  # fmt: skip
+    beginning = Beginning(algorithm="p-256")
+    return initialise(tmp_path / "home", beginning, datetime.now(UTC), lambda _: None)
 
 
 def caller(home: Home) -> Caller:

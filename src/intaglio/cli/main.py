@@ -18,7 +18,8 @@ from intaglio.pki.hierarchy import MEMBERS
 from intaglio.server.listener import Listener, serve, tls_context
 from intaglio.server.protocol import Limits
 from intaglio.service.composition import running
-from intaglio.service.home import Home, certificate_path, initialise, open_home
+from intaglio.service.home import Home, certificate_path, open_home
+from intaglio.service.initialisation import Beginning, initialise
 
 app = typer.Typer(
     help="A digital signing service that an organisation runs itself.",
@@ -86,20 +87,18 @@ def init(
         if not as_json:
             note(f"[{made:2}/{len(MEMBERS)}] {member}")
 
-    opened = initialise(
-        home,
+    beginning = Beginning(
         name=name,
-        hosts=host or ["localhost", "127.0.0.1"],
+        hosts=tuple(host or ("localhost", "127.0.0.1")),
         api_port=api_port,
         public_port=pki_port,
         public_url=public_url,
         bind=bind,
         policy_arc=policy_arc,
-        family=algorithm,
-        master=master_key,
-        now=datetime.now(UTC),
-        progress=progress,
+        algorithm=algorithm,
+        master_key=master_key,
     )
+    opened = initialise(home, beginning, datetime.now(UTC), progress)
     opened.engine.dispose()
     found = {
         "home": str(home),

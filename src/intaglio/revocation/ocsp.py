@@ -19,6 +19,7 @@ from intaglio.errors import Malformed
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.pki.der import element
 from intaglio.pki.issuer import signature_hash
+from intaglio.pki.structures import AlgorithmIdentifier, Extension
 
 _MOST_REQUESTED = 16
 _NONCE = x509.ObjectIdentifier("1.3.6.1.5.5.7.48.1.2")
@@ -50,14 +51,6 @@ _HASHES = {
 
 
 @asn1.sequence
-class AlgorithmIdentifier:
-    """RFC 5280 §4.1.1.2, with no parameters but NULL."""
-
-    algorithm: x509.ObjectIdentifier
-    parameters: asn1.Null | None
-
-
-@asn1.sequence
 class CertID:
     """RFC 6960 §4.1.1."""
 
@@ -65,15 +58,6 @@ class CertID:
     issuer_name_hash: bytes
     issuer_key_hash: bytes
     serial_number: int
-
-
-@asn1.sequence
-class Extension:
-    """RFC 5280 §4.1."""
-
-    extn_id: x509.ObjectIdentifier
-    critical: Annotated[bool, asn1.Default(value=False)]
-    extn_value: bytes
 
 
 @asn1.sequence

@@ -9,6 +9,7 @@ from cryptography.hazmat import asn1
 
 from intaglio.errors import RequestRefused
 from intaglio.pki.der import element
+from intaglio.pki.structures import AlgorithmIdentifier, Extension
 
 _MOST_BYTES = 4096
 # The octets of each imprint that is accepted; SHA-1 and MD5 are not.
@@ -41,28 +42,11 @@ class StampRefused(RequestRefused):
 
 
 @asn1.sequence
-class AlgorithmIdentifier:
-    """RFC 5280 §4.1.1.2; hash algorithms have NULL or nothing as parameters."""
-
-    algorithm: x509.ObjectIdentifier
-    parameters: asn1.Null | None
-
-
-@asn1.sequence
 class MessageImprint:
     """RFC 3161 §2.4.1."""
 
     hash_algorithm: AlgorithmIdentifier
     hashed_message: bytes
-
-
-@asn1.sequence
-class Extension:
-    """RFC 5280 §4.1."""
-
-    extn_id: x509.ObjectIdentifier
-    critical: Annotated[bool, asn1.Default(value=False)]
-    extn_value: bytes
 
 
 @asn1.sequence

@@ -1,0 +1,49 @@
+"""`intaglio init` makes all of a home or nothing, and says what it cannot use."""
+
+from pathlib import Path
+
+import pytest
+
+from intaglio.settings import load
+from served import BIN, run
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--name", ""), "name"),
+        (("--name", 'x" \n'), "name"),
+        (("--name", "a name that is too long for a certificate"), "name"),
+        (("--host", "not a host"), "host not a host"),
+        (("--policy-arc", "1.2.3.x"), "policy_arc"),
+        (("--algorithm", "dsa"), "algorithm"),
+        (("--master-key", "secret"), "master_key"),
+        (("--public-url", "https://x"), "public_url"),
+        (("--public-url", 'http://x"\nname = "y'), "public_url"),
+        (("--bind", "everywhere"), "bind"),
+        (("--api-port", "8080"), "pki_port"),
+        (("--master-key", "env:INTAGLIO_NO_SUCH_VARIABLE"), "env:INTAGLIO_NO_SUCH_VARIABLE"),
+    ],
+)
+def test_what_cannot_be_used_is_named_and_nothing_is_left(tmp_path: Path, options: tuple[str, ...], named: str) -> None:
+    done = run(BIN / "intaglio", "init", "--home", tmp_path / "home", *options, check=False)
+    assert done.returncode in {1, 2}
+    assert named in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_is_what_was_asked_for(tmp_path: Path) -> None:
+    home = tmp_path / "deep/home"
+    hosts = ("--host", "sign.example.com", "--host", "192.0.2.7")
+    options = ("--name", "Müller & Söhne", "--algorithm", "p-256", "--policy-arc", "1.3.6.1.4.1.32473.9")
+    run(BIN / "intaglio", "init", "--home", home, *hosts, *options, "--public-url", "http://pki.example.com/")
+    settings = load(home)
+    assert (settings.name, settings.hosts) == ("Müller & Söhne", ["sign.example.com", "192.0.2.7"])
+    assert (settings.public.url, settings.api.bind) == ("http://pki.example.com", "0.0.0.0")  # noqa: S104
+    text = run("openssl", "x509", "-in", home / "tls/server.crt", "-noout", "-text").stdout
+    assert b"DNS:sign.example.com, IP Address:192.0.2.7" in text
+    assert b"URI:http://pki.example.com/ocsp" in text
+    assert b"ASN1 OID: prime256v1" in text
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (home / "intaglio.db", *home.glob("keys/*")))
