@@ -6,6 +6,7 @@ Unknown keys refuse start-up: a misspelt limit must not silently be no limit.
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -13,12 +14,14 @@ from intaglio.errors import Conflict, ContentRefused, KeyUnavailable
 
 FILE_NAME = "intaglio.toml"
 
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
 
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The mutual-TLS listener of the API."""
 
     bind: str = "127.0.0.1"
-    port: int = 8443
+    port: Port = 8443
 
 
 class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,7 +32,7 @@ class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     url: str
     bind: str = "127.0.0.1"
-    port: int = 8080
+    port: Port = 8080
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,14 +45,14 @@ class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`master_key` is `file:PATH` (relative to the home folder) or `env:NAME`, 32 bytes as 64 hex characters."""
 
     master_key: str = "file:master.key"
-    live_keys: int = 4096
-    signing_threads: int = 2
+    live_keys: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
+    signing_threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
 
 
 class TokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Access tokens of the API."""
 
-    lifetime_seconds: int = 1800
+    lifetime_seconds: Annotated[int, msgspec.Meta(ge=60, le=86_400)] = 1800
 
 
 class StatusSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,36 +62,36 @@ class StatusSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     offline validator will ever see of it.
     """
 
-    leaf_hours: int = 24
-    authority_hours: int = 24 * 180
+    leaf_hours: Annotated[int, msgspec.Meta(ge=1, le=24 * 30)] = 24
+    authority_hours: Annotated[int, msgspec.Meta(ge=1, le=24 * 366)] = 24 * 180
 
 
 class TimestampSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The time-stamping authority's promise: accuracy in milliseconds."""
 
-    accuracy_ms: int = 1000
+    accuracy_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 1000
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Structured logs on standard error."""
 
-    level: str = "INFO"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     access: bool = True
 
 
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of one process."""
 
-    waiting_writes: int = 2048
-    connections: int = 2048
-    drain_seconds: int = 15
+    waiting_writes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2048
+    connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2048
+    drain_seconds: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 15
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     name: str
-    hosts: list[str]
+    hosts: Annotated[list[str], msgspec.Meta(min_length=1)]
     public: PublicSettings
     # The arc for examples (RFC 5612): certificates that others are to rely on need the operator's own.
     policy_arc: str = "1.3.6.1.4.1.32473"
@@ -117,7 +120,7 @@ def load(home: Path) -> Settings:
         raise Conflict(message, {"home": "not initialised"}) from error
     try:
         return msgspec.toml.decode(raw, type=Settings)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ContentRefused(f"{path}: {error}", {"settings": str(error)}) from error
 
 
@@ -128,7 +131,10 @@ def database_url(settings: Settings, home: Path) -> str:
     if url.startswith(prefix) and not url.startswith("sqlite:////"):
         return prefix + str((home / url.removeprefix(prefix)).resolve())
     if url.startswith("env:"):
-        return os.environ[url.removeprefix("env:")]
+        name = url.removeprefix("env:")
+        if name not in os.environ:
+            raise ContentRefused("The database URL cannot be used.", {"database.url": f"{name} is not set"})
+        return os.environ[name]
     return url
 
 

@@ -1,5 +1,6 @@
 """Every bad request of the table gets its status, its field, an id, the exact content type, and an entry."""
 
+import json
 import socket
 import ssl
 import subprocess
@@ -147,6 +148,24 @@ def test_revocation_and_suspension_close_an_open_connection_within_a_second(serv
         time.sleep(1)
         answer = partner.get("/quotas/signatures")
         assert (answer.status_code, list(answer.json()["errors"])) == (401, ["client_certificate"])
+
+
+def test_a_token_dies_with_its_credential_even_over_another_certificate(served: Served, tmp_path: Path) -> None:
+    partner = make_partner(served, tmp_path / "two", "--kind", "individual")
+    csr = partner.folder / "client.csr"
+    options = ("--account", partner.account_id, "--csr", csr, "--out", tmp_path / "other")
+    other = served.intaglio("credential", "create", *options)
+    shown = served.intaglio("account", "show", partner.account_id)["credentials"]
+    serial = next(one for one in shown if one["credential_id"] == other["credential_id"])["certificates"][0]["serial"]
+    served.intaglio("certificate", "revoke", serial, "--issuer", "client")
+    secret = json.loads((tmp_path / "other/credentials.json").read_text())
+    with closing(partner.client):
+        partner.secret = secret
+        partner.login()
+        assert partner.get("/quotas/signatures").status_code == 200
+        served.intaglio("credential", "revoke", other["credential_id"])
+        time.sleep(1)
+        assert partner.get("/quotas/signatures").status_code == 401
 
 
 def test_quota_used_up_is_final_and_exact(served: Served, tmp_path: Path) -> None:

@@ -33,6 +33,56 @@ def test_what_cannot_be_used_is_named_and_nothing_is_left(tmp_path: Path, option
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("port = 8443", "port = 99999", "api.port"),
+        ("port = 8443", "prot = 8443", "prot"),
+        ('hosts = ["localhost", "127.0.0.1"]', "hosts = []", "hosts"),
+        ("[keys]", "[tokens]\nlifetime_seconds = -5\n[keys]", "tokens.lifetime_seconds"),
+        ("[keys]", '[log]\nlevel = "LOUD"\n[keys]', "log.level"),
+        ("[keys]", '[database]\nurl = "sqlite:///lost.db"\n[keys]', "lost.db"),
+        ("[keys]", '[database]\nurl = "nonsense"\n[keys]', "database.url"),
+        ("[keys]", '[database]\nurl = "env:NO_SUCH_VARIABLE"\n[keys]', "NO_SUCH_VARIABLE"),
+        ("file:master.key", "file:lost.key", "lost.key"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_named(home: Path, old: str, new: str, named: str) -> None:
+    settings = home / "intaglio.toml"
+    before = settings.read_text()
+    assert old in before
+    settings.write_text(before.replace(old, new))
+    try:
+        done = run(BIN / "intaglio", "serve", "--home", home, check=False)
+    finally:
+        settings.write_text(before)
+    assert done.returncode in {1, 2}
+    assert named in done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    assert not (home / "lost.db").exists()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("init") / "home"
+    run(BIN / "intaglio", "init", "--home", made, "--algorithm", "p-256")
+    return made
+
+
+@pytest.mark.parametrize("lost", ["intaglio.db", "pki/issuing.crt", "keys/tsa.sealed", "tls/client-ca.crt"])
+def test_a_lost_file_stops_the_service_and_is_named(home: Path, lost: str) -> None:
+    away = home.parent / "away"
+    (home / lost).rename(away)
+    try:
+        done = run(BIN / "intaglio", "serve", "--home", home, check=False)
+        assert done.returncode == 2
+        assert Path(lost).stem in done.stderr.decode()
+        assert b"Traceback" not in done.stderr
+        assert not (home / lost).exists()
+    finally:
+        away.rename(home / lost)
+
+
 def test_a_home_is_what_was_asked_for(tmp_path: Path) -> None:
     home = tmp_path / "deep/home"
     hosts = ("--host", "sign.example.com", "--host", "192.0.2.7")

@@ -111,6 +111,20 @@ def test_a_csr_that_its_key_did_not_sign_is_refused(served: Served, account: str
     assert (done.returncode, b"bad signature" in done.stderr) == (1, True)
 
 
+def test_a_credential_that_cannot_be_written_is_not_made(served: Served, account: str, tmp_path: Path) -> None:
+    run("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", tmp_path / "k", "-out", tmp_path / "csr",
+        "-subj", "/CN=x")  # fmt: skip
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/ca.crt").write_text("mine")
+    for out in (Path("/proc/nowhere"), tmp_path / "csr", tmp_path / "taken"):
+        create = ("credential", "create", "--account", account, "--csr", tmp_path / "csr", "--out", out)
+        done = run(BIN / "intaglio", *create, "--home", served.home, check=False)
+        assert (done.returncode, b"out:" in done.stderr, b"Traceback" in done.stderr) == (1, True, False), done
+    assert served.intaglio("account", "show", account)["credentials"] == []
+    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["ca.crt"]
+    assert (tmp_path / "taken/ca.crt").read_text() == "mine"
+
+
 def test_init_never_overwrites(served: Served) -> None:
     before = (served.home / "master.key").read_bytes()
     done = run(BIN / "intaglio", "init", "--home", served.home, check=False)

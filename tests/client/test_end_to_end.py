@@ -25,9 +25,13 @@ def test_a_contract_is_signed_and_lasts(individual: Partner, served: Served, tmp
     identity = ("--cn", "John Doe", "--country", "GB", "--level", level)
     run(BIN / "intaglio-client", "sign", CONTRACT, signed, *identity, *connection(individual, served))
     if level in {"B-LT", "B-LTA"}:
-        report = run(BIN / "intaglio-client", "verify", signed, "--trust", served.home / "pki/root.crt", "--json")
-        assert b"B-LTA" in report.stdout or level == "B-LT"
-        json.loads(report.stdout)
+        # Offline, with only the root trusted: at once, when the certificate has just ended, and long after.
+        for later in ("now", "+20 minutes", "+1 day", "+170 days"):
+            judge = ("faketime", later, BIN / "intaglio-client", "verify", signed)
+            report = run(*judge, "--trust", served.home / "pki/root.crt", "--json")
+            assert f'"{level}"' in report.stdout.decode(), later
+            assert '"VALID"' in report.stdout.decode(), later
+            json.loads(report.stdout)
     text = run("pdfsig", "-nocert", signed).stdout
     assert b"Signature is Valid" in text
     assert b"John Doe" in text

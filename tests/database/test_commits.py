@@ -45,7 +45,7 @@ TABLES = (
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    made = open_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    made = open_engine(f"sqlite:///{tmp_path / 'test.db'}", new=True)
     migrate(made)
     with transaction(made) as connection:
         account = register.Account("a", "A", Kind.INDIVIDUAL, Hierarchy.TEST, None, None, register.State.ACTIVE, NOW)

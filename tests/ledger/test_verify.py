@@ -17,7 +17,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
-    made = open_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    made = open_engine(f"sqlite:///{tmp_path / 'test.db'}", new=True)
     migrate(made)
     with transaction(made) as connection:
         for number in range(10):
@@ -43,6 +43,11 @@ def test_an_untouched_ledger_holds(engine: Engine) -> None:
         ("DELETE FROM ledger WHERE sequence = 4", "main/4"),
         ("DELETE FROM ledger WHERE sequence = 1", "main/1"),
         ("UPDATE ledger SET sequence = sequence + 100 WHERE sequence = 7", "main/7"),
+        ("UPDATE ledger SET kind = 'x' WHERE sequence = 6", "main/6"),
+        ("UPDATE ledger SET at = at + 1 WHERE sequence = 6", "main/6"),
+        ("UPDATE ledger SET account_id = 'x' WHERE sequence = 6", "main/6"),
+        ("UPDATE ledger SET reference = 'x' WHERE sequence = 6", "main/6"),
+        ("UPDATE ledger SET request_id = 'x' WHERE sequence = 6", "main/6"),
         ("UPDATE ledger SET sequence = -sequence WHERE sequence IN (7, 8)", "main/1"),
     ],
 )

@@ -112,7 +112,6 @@ def test_a_damaged_request_is_read_or_refused(quick: Authority, base: bytes, pla
         (PKIFailure.TIME_NOT_AVAILABLE, 14),
         (PKIFailure.UNACCEPTED_POLICY, 15),
         (PKIFailure.UNACCEPTED_EXTENSION, 16),
-        (PKIFailure.ADD_INFO_NOT_AVAILABLE, 17),
         (PKIFailure.SYSTEM_FAILURE, 25),
     ],
 )

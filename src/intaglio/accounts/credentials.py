@@ -157,6 +157,8 @@ def revoke(connection: Connection, credential_id: str, now: datetime) -> list[Cl
     connection.execute(
         update(credentials).where(credentials.c.id == credential_id).values(state=State.REVOKED, revoked_at=now)
     )
+    # Its tokens die even if it has no certificate left to revoke.
+    bump_revision(connection)
     return [
         revoke_certificate(connection, certificate.sha256, now)
         for certificate in certificates_of(connection, credential_id)
@@ -180,17 +182,24 @@ def revoke_serial(connection: Connection, serial: str, now: datetime) -> None:
     bump_revision(connection)
 
 
+def check_encryption(key: object) -> rsa.RSAPublicKey:
+    """Return `key` if credentials can be encrypted to it; raises `ContentRefused`."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return key
+    raise ContentRefused(
+        "Credentials can only be encrypted to an RSA key.", {"public_key": "must be RSA; use a CSR instead"}
+    )
+
+
 def encrypt(secret: Secret, key: object) -> bytes:
     """Return the credential as JSON, encrypted to an RSA key by OAEP with SHA-256 (RFC 8017 §7.1).
 
     `openssl pkeyutl -decrypt -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256` opens it.
     """
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise ContentRefused(
-            "Credentials can only be encrypted to an RSA key.", {"public_key": "must be RSA; use a CSR instead"}
-        )
     sha256 = hashes.SHA256()
-    return key.encrypt(msgspec.json.encode(secret) + b"\n", padding.OAEP(padding.MGF1(sha256), sha256, None))
+    return check_encryption(key).encrypt(
+        msgspec.json.encode(secret) + b"\n", padding.OAEP(padding.MGF1(sha256), sha256, None)
+    )
 
 
 def pem_chain(*certificates: x509.Certificate) -> bytes:

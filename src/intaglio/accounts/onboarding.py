@@ -1,5 +1,6 @@
 """Use cases of the operator: open an account, give it credentials, take them away; each leaves an entry."""
 
+import hashlib
 import re
 from datetime import datetime
 from typing import Any
@@ -24,6 +25,7 @@ from intaglio.pki.hierarchy import Hierarchy
 from intaglio.pki.issuer import Issuer
 from intaglio.revocation import register as certificates
 
+_ACTS = {State.SUSPENDED: "suspended", State.ACTIVE: "resumed", State.CLOSED: "closed"}
 _NAME = re.compile(r"\A\S(.{0,126}\S)?\Z")
 
 
@@ -51,8 +53,8 @@ def create_account(
     if _NAME.match(name) is None or not name.isprintable():
         raise ContentRefused("The account's name cannot be used.", {"name": "1 to 128 printable characters"})
     for resource, amount in granted.items():
-        if amount is not None and not 0 <= amount < 1 << 62:
-            raise ContentRefused("The quota cannot be used.", {f"quota_{resource}": "zero or more"})
+        if amount is not None and not 0 <= amount <= 10**18:
+            raise ContentRefused("The quota cannot be used.", {f"quota_{resource}": "must be from 0 to 10^18"})
     document = starting_policy(kind, organization, country)
     account = Account(register.new_id(), name, kind, hierarchy, organization, country, State.ACTIVE, now)
     register.add(connection, account, document)
@@ -63,7 +65,14 @@ def create_account(
         now,
         "account.created",
         account.id,
-        {"name": name, "kind": kind, "hierarchy": hierarchy, "quotas": {str(k): v for k, v in granted.items()}},
+        {
+            "name": name,
+            "kind": kind,
+            "hierarchy": hierarchy,
+            "organization": organization,
+            "country": country,
+            "quotas": {str(resource): amount for resource, amount in granted.items()},
+        },
     )
     return account
 
@@ -71,7 +80,7 @@ def create_account(
 def change_state(connection: Connection, chain: Chain, account_id: str, state: State, now: datetime) -> Account:
     """Suspend, resume or close an account; raises `NotFound` or `Conflict`."""
     account = register.change_state(connection, account_id, state)
-    _record(connection, chain, now, f"account.{state}", account_id, {})
+    _record(connection, chain, now, f"account.{_ACTS[state]}", account_id, {})
     return account
 
 
@@ -82,7 +91,8 @@ def set_policy(connection: Connection, chain: Chain, account_id: str, document: 
         raise Malformed("A policy is a JSON object.", {"policy": "must be an object"})
     policy.load(document)
     version = register.set_policy(connection, account_id, document, now)
-    _record(connection, chain, now, "policy.set", account_id, {"version": version})
+    digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
+    _record(connection, chain, now, "policy.set", account_id, {"version": version, "sha256": digest})
     return version
 
 
@@ -159,19 +169,19 @@ def revoke_credential(
         now,
         "credential.revoked",
         credential.account_id,
-        {"credential": credential_id},
+        {"credential": credential_id, "reason": reason},
         credential_id,
     )
     return credential
 
 
 def revoke_certificate(
-    connection: Connection, chain: Chain, issuer: Issuer, serial: str, reason: str, now: datetime
+    connection: Connection, chain: Chain, issuer_name: str, serial: str, reason: str, now: datetime
 ) -> certificates.Standing:
-    """Revoke any certificate that `issuer` issued; a client certificate stops opening the API too."""
-    standing = certificates.revoke(connection, issuer.name, serial, reason, now)
+    """Revoke any certificate that the CA `issuer_name` issued; a client certificate stops opening the API too."""
+    standing = certificates.revoke(connection, issuer_name, serial, reason, now)
     credentials.revoke_serial(connection, serial, now)
-    details = {"issuer": issuer.name, "serial": serial, "reason": reason}
+    details = {"issuer": issuer_name, "serial": serial, "reason": reason}
     _record(connection, chain, now, "certificate.revoked", standing.account_id, details, serial)
     return standing
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-# The key of the ASGI scope's extension that holds {"certificate": ClientCertificate | None}.
+# The key of the ASGI scope's extension that holds {"certificate": PeerCertificate | None}.
 CLIENT_CERTIFICATE = "intaglio.client_certificate"
 
 

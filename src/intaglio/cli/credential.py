@@ -1,9 +1,11 @@
 """`intaglio credential`: API keys and client certificates."""
 
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import msgspec
 import typer
@@ -14,7 +16,7 @@ from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command,
 from intaglio.database.engine import transaction
 from intaglio.errors import Conflict, Malformed
 from intaglio.keys.algorithm import PublicKey
-from intaglio.revocation.ocsp import REASONS
+from intaglio.revocation.register import REASONS
 from intaglio.service.home import Home, open_home
 
 app = typer.Typer(help="Credentials: what an account proves itself with.", no_args_is_help=True)
@@ -38,24 +40,39 @@ def _key(csr: Path | None, public_key: Path | None) -> PublicKey:
     return onboarding.read_csr(pem) if csr else onboarding.read_public_key(pem)
 
 
-def _write(path: Path, content: bytes, *, secret: bool = False) -> None:
-    # Never over another file: an API secret is not shown twice.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 if secret else 0o644)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
+@contextmanager
+def _reserved(out: Path, names: Sequence[str]) -> Iterator[dict[str, BinaryIO]]:
+    """Yield files to write to, made before anything else is: a secret that cannot be written is lost.
+
+    Never over another file; what was made here is removed when the block fails.
+    """
+    made = not out.exists()
+    files: dict[str, BinaryIO] = {}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            mode = 0o600 if name.startswith("credentials") else 0o644
+            files[name] = os.fdopen(os.open(out / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")
+        yield files
+    except BaseException as error:
+        for name, file in files.items():
+            file.close()
+            (out / name).unlink()
+        if made and out.is_dir():
+            out.rmdir()
+        if isinstance(error, OSError):
+            message = f"{error.filename or out}: {error.strerror}. Nothing was made."
+            raise Conflict(message, {"out": str(error.strerror)}) from error
+        raise
+    finally:
+        for file in files.values():
+            file.close()
 
 
-def _check_free(out: Path, names: list[str]) -> None:
-    for name in names:
-        if (out / name).exists():
-            raise Conflict(f"{out / name} exists: nothing was made.", {"out": f"{name} exists"})
-    out.mkdir(parents=True, exist_ok=True)
-
-
-def _deliver(home: Home, out: Path, issued: Issued) -> None:
+def _deliver(home: Home, files: dict[str, BinaryIO], issued: Issued) -> None:
     ca = home.certificate("client")
-    _write(out / "client.crt", credentials.pem_chain(issued.certificate, ca))
-    _write(out / "ca.crt", credentials.pem_chain(ca))
+    files["client.crt"].write(credentials.pem_chain(issued.certificate, ca))
+    files["ca.crt"].write(credentials.pem_chain(ca))
 
 
 @app.command()
@@ -75,24 +92,22 @@ def create(
     """
     key = _key(csr, public_key)
     if public_key is not None:
-        credentials.encrypt(
-            credentials.Secret("", ""), key
-        )  # refuses a key that cannot open it before anything is made
+        credentials.check_encryption(key)
     name = "credentials.json" if csr else "credentials.enc"
-    _check_free(out, ["client.crt", "ca.crt", name])
     opened = open_home(home)
-    issued = onboarding.create_credential(
-        opened.engine,
-        opened.chain,
-        opened.issuer("client"),
-        account_id=account,
-        key=key,
-        now=datetime.now(UTC),
-    )
-    if issued.secret is not None:
-        plain = msgspec.json.encode(issued.secret) + b"\n"
-        _write(out / name, plain if csr else credentials.encrypt(issued.secret, key), secret=True)
-    _deliver(opened, out, issued)
+    with _reserved(out, ["client.crt", "ca.crt", name]) as written:
+        issued = onboarding.create_credential(
+            opened.engine,
+            opened.chain,
+            opened.issuer("client"),
+            account_id=account,
+            key=key,
+            now=datetime.now(UTC),
+        )
+        if issued.secret is not None:
+            plain = msgspec.json.encode(issued.secret) + b"\n"
+            written[name].write(plain if csr else credentials.encrypt(issued.secret, key))
+        _deliver(opened, written, issued)
     files = [str(out / file) for file in ("client.crt", "ca.crt", name)]
     found = {
         "credential_id": issued.credential.id,
@@ -117,17 +132,17 @@ def renew(
 ) -> None:
     """Issue a further client certificate for a credential; key, secret and older certificates stay as they are."""
     key = _key(csr, public_key)
-    _check_free(out, ["client.crt", "ca.crt"])
     opened = open_home(home)
-    issued = onboarding.renew_certificate(
-        opened.engine,
-        opened.chain,
-        opened.issuer("client"),
-        credential_id=credential,
-        key=key,
-        now=datetime.now(UTC),
-    )
-    _deliver(opened, out, issued)
+    with _reserved(out, ["client.crt", "ca.crt"]) as written:
+        issued = onboarding.renew_certificate(
+            opened.engine,
+            opened.chain,
+            opened.issuer("client"),
+            credential_id=credential,
+            key=key,
+            now=datetime.now(UTC),
+        )
+        _deliver(opened, written, issued)
     found = {"credential_id": credential, "not_after": issued.certificate.not_valid_after_utc}
     say(found, f"Wrote {out / 'client.crt'}, valid until {found['not_after']}.", as_json=as_json)
 
@@ -141,8 +156,6 @@ def revoke(
     as_json: JsonOption = False,
 ) -> None:
     """Revoke a credential, its tokens and its client certificates; in force within a second."""
-    if reason not in REASONS:
-        raise Malformed("The reason is unknown.", {"reason": f"one of {', '.join(REASONS)}"})
     opened = open_home(home)
     with transaction(opened.engine) as connection:
         revoked = onboarding.revoke_credential(

@@ -18,7 +18,8 @@ def _line(entry: dict[str, Any]) -> str:
     details = " ".join(f"{name}={value}" for name, value in entry["details"].items())
     about = entry["reference"] or "-"
     account = entry["account_id"] or "-"
-    return f"{entry['sequence']:>8}  {entry['at'][:23]}  {entry['kind']:<22} {account:<32} {about}  {details}"
+    head = f"{entry['sequence']:>8}  {entry['at'][:23]}  {entry['kind']:<22}"
+    return f"{head} {entry['actor']:<10} {account:<32} {about}  {details}"
 
 
 @app.command()

@@ -10,6 +10,7 @@ import typer
 import uvloop
 
 from intaglio import logs
+from intaglio.accounts.credentials import pem_chain
 from intaglio.api import app as doors
 from intaglio.api.gate import refusal
 from intaglio.cli import account, certificate, credential, ledger, policy
@@ -127,7 +128,8 @@ def serve_command(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) 
 
 async def _serve(home: Home, *, as_json: bool) -> None:
     settings = home.settings
-    chain = b"".join(certificate_path(home.path, member).read_bytes() for member in ("tls", "server"))
+    home.certificate("client")  # says which file is missing, where OpenSSL would not
+    chain = pem_chain(home.certificate("tls"), home.certificate("server"))
     context = tls_context(chain, home.keyring.key("tls"), certificate_path(home.path, "client"))
     async with running(home) as service:
         limits = Limits()

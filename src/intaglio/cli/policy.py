@@ -41,7 +41,7 @@ def set_policy(
         document = msgspec.json.decode(file.read_bytes())
     except OSError as error:
         raise Malformed(f"{file} cannot be read.", {"file": str(error.strerror)}) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed(f"{file} is not JSON.", {"file": str(error)}) from error
     opened = open_home(home)
     with transaction(opened.engine) as connection:

@@ -60,6 +60,9 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
+        except OSError as error:
+            note(f"Error: {error.filename or 'the system'}: {error.strerror or error}")
+            raise typer.Exit(2) from error
         except IntaglioError as error:
             refused = isinstance(error, RequestRefused)
             fields = error.fields if isinstance(error, RequestRefused) else {}

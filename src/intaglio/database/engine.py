@@ -3,21 +3,33 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, select, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from intaglio.database.schema import revision
-from intaglio.errors import StoreUnavailable
+from intaglio.errors import ContentRefused, StoreUnavailable
 
 
-def open_engine(url: str) -> Engine:
-    """Return an engine for `url`; SQLite is opened in WAL mode with `synchronous=FULL`."""
-    if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
+def open_engine(url: str, *, new: bool = False) -> Engine:
+    """Return an engine for `url`; SQLite is opened in WAL mode with `synchronous=FULL`.
+
+    Raises `ContentRefused` for a URL that cannot be used, `StoreUnavailable` when there is no such file: only a `new`
+    service begins with an empty database.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() != "sqlite":
+            return create_engine(parsed, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise ContentRefused("The database URL cannot be used.", {"database.url": str(error)}) from error
+    if not new and not Path(parsed.database or "").is_file():
+        raise StoreUnavailable(f"there is no database at {parsed.database}: restore it, or correct database.url")
     engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 5.0})
 
     @event.listens_for(engine, "connect")
@@ -43,7 +55,8 @@ def open_engine(url: str) -> Engine:
 
 def unavailable(error: SQLAlchemyError) -> StoreUnavailable:
     """Return the fault that stands for an error of the database."""
-    return StoreUnavailable(f"the database failed: {type(error).__name__}: {error}")
+    # The driver's own sentence: SQLAlchemy's repeats the statement and its parameters.
+    return StoreUnavailable(f"the database failed: {getattr(error, 'orig', None) or type(error).__name__}")
 
 
 @contextmanager

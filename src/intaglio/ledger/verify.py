@@ -2,12 +2,25 @@
 
 import hmac
 from collections.abc import Iterable
+from datetime import datetime
 
 import msgspec
 
 from intaglio.errors import Conflict
 from intaglio.ledger.entry import GENESIS, entry_hash
 from intaglio.ledger.writer import Recorded
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """What the columns of an entry repeat from its body."""
+
+    chain: str
+    sequence: int
+    at: datetime
+    kind: str
+    account_id: str | None
+    reference: str | None
+    request_id: str | None
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -30,9 +43,10 @@ def verify(entries: Iterable[Recorded]) -> Verified:
             raise Conflict(f"entry {place} does not follow the one before it", {place: "previous"})
         if not hmac.compare_digest(entry.hash, entry_hash(previous, entry.body)):
             raise Conflict(f"entry {place} was changed", {place: "hash"})
-        written = msgspec.json.decode(entry.body)
-        if (written["chain"], written["sequence"]) != (entry.chain, entry.sequence):
-            raise Conflict(f"entry {place} stands in another's place", {place: "place"})
+        written = msgspec.json.decode(entry.body, type=_Written)
+        for column in _Written.__struct_fields__:
+            if getattr(written, column) != getattr(entry, column):
+                raise Conflict(f"entry {place} says another {column} than its body", {place: column})
         heads[entry.chain] = (entry.sequence, entry.hash)
         count += 1
     return Verified(count, {chain: head.hex() for chain, (_, head) in heads.items()})

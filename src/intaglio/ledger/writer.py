@@ -1,6 +1,7 @@
 """Appending to the ledger and reading it back."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, select
@@ -56,6 +57,11 @@ class Chain:
             connection.execute(self._insert, [_row(entry) for entry in entries])
         return entries
 
+    def begun(self, connection: Connection) -> bool:
+        """Return whether the chain has its first entry."""
+        first = select(ledger.c.sequence).where(ledger.c.chain == self.name, ledger.c.sequence == 1)
+        return connection.execute(first).one_or_none() is not None
+
 
 def _row(entry: Entry) -> dict[str, object]:
     event = entry.event
@@ -74,10 +80,18 @@ def _row(entry: Entry) -> dict[str, object]:
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """An entry as it stands in the database, whether or not it is still true."""
+    """An entry as it stands in the database, whether or not it is still true.
+
+    The columns from `at` to `request_id` repeat what `body` says, so that it can be searched.
+    """
 
     chain: str
     sequence: int
+    at: datetime
+    kind: str
+    account_id: str | None
+    reference: str | None
+    request_id: str | None
     body: bytes
     previous: bytes
     hash: bytes
@@ -85,13 +99,11 @@ class Recorded(msgspec.Struct, frozen=True):
 
 def recorded(connection: Connection, chain: str | None = None) -> Iterator[Recorded]:
     """Yield every entry, oldest first, chain by chain."""
-    query = select(ledger.c.chain, ledger.c.sequence, ledger.c.body, ledger.c.previous, ledger.c.hash).order_by(
-        ledger.c.chain, ledger.c.sequence
-    )
+    query = select(ledger).order_by(ledger.c.chain, ledger.c.sequence)
     if chain is not None:
         query = query.where(ledger.c.chain == chain)
     for row in connection.execution_options(yield_per=1000).execute(query):
-        yield Recorded(row.chain, row.sequence, bytes(row.body), bytes(row.previous), bytes(row.hash))
+        yield Recorded(*row)
 
 
 def latest(
@@ -104,7 +116,4 @@ def latest(
     if kind is not None:
         query = query.where(ledger.c.kind.startswith(kind, autoescape=True))
     rows = connection.execute(query).all()
-    return [
-        Recorded(row.chain, row.sequence, bytes(row.body), bytes(row.previous), bytes(row.hash))
-        for row in reversed(rows)
-    ]
+    return [Recorded(*row) for row in reversed(rows)]

@@ -10,14 +10,13 @@ from datetime import datetime
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from intaglio.errors import IssuanceRefused
 from intaglio.keys.algorithm import PrivateKey, PublicKey
 from intaglio.pki import lint
 from intaglio.pki.profiles import PROFILES, validity
+from intaglio.pki.signature import signature_hash
 
 Extensions = Sequence[tuple[x509.ExtensionType, bool]]
 
@@ -56,13 +55,6 @@ class Publication(msgspec.Struct, frozen=True):
 
 def _access(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
     return x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
-
-
-def signature_hash(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
-    """Return the hash that `key` signs certificates, CRLs and OCSP responses with."""
-    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size > 256:
-        return hashes.SHA384()
-    return hashes.SHA256()
 
 
 def new_serial() -> int:

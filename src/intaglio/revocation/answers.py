@@ -88,7 +88,10 @@ class Answers:
         responder = self._responders[issuer_name]
         der = responder.sign(answers, now, question.nonce)
         response = Response(
-            der, now, now + responder.currency, current=question.nonce is None and all(a.known for a in answers)
+            der,
+            now,
+            min(responder.next_update(one, now) for one in answers),
+            current=question.nonce is None and all(one.known for one in answers),
         )
         if response.current and len(request) <= _LONGEST_REMEMBERED and generation == self._generation:
             if len(self._remembered) >= _MOST_REMEMBERED:
@@ -105,7 +108,7 @@ class Answers:
         wanted = ocsp.cert_id(responder.issuer, serial)
         generation = self._generation
         found = await self._commits.read(lambda connection: answer(connection, issuer, wanted))
-        response = Response(responder.sign([found], now), now, now + responder.currency)
+        response = Response(responder.sign([found], now), now, responder.next_update(found, now))
         if generation == self._generation:
             self._statuses[issuer, serial] = response
         return response.der
@@ -132,8 +135,9 @@ def answer(connection: Connection, issuer: str, wanted: ocsp.CertID) -> ocsp.Ans
     if standing is None or standing.state == State.PLANNED:
         return ocsp.Answer(wanted, known=False)
     if standing.state == State.REVOKED:
-        return ocsp.Answer(wanted, revoked_at=standing.revoked_at, reason=standing.reason or "unspecified")
-    return ocsp.Answer(wanted)
+        reason = standing.reason or "unspecified"
+        return ocsp.Answer(wanted, standing.not_after, revoked_at=standing.revoked_at, reason=reason)
+    return ocsp.Answer(wanted, standing.not_after)
 
 
 def publish(connection: Connection, issuer: Issuer, now: datetime, currency: timedelta) -> RevocationList:

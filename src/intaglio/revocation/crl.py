@@ -7,7 +7,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from intaglio.errors import IssuanceRefused
-from intaglio.pki.issuer import Issuer, signature_hash
+from intaglio.pki.issuer import Issuer
+from intaglio.pki.signature import signature_hash
 from intaglio.revocation.register import RevocationList, Standing
 
 

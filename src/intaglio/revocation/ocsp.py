@@ -12,35 +12,23 @@ from typing import Annotated
 import msgspec
 from cryptography import x509
 from cryptography.hazmat import asn1
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from intaglio.errors import Malformed
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.pki.der import element
-from intaglio.pki.issuer import signature_hash
+from intaglio.pki.signature import sign, signature_hash
 from intaglio.pki.structures import AlgorithmIdentifier, Extension
+from intaglio.revocation.register import REASONS
 
 _MOST_REQUESTED = 16
 _NONCE = x509.ObjectIdentifier("1.3.6.1.5.5.7.48.1.2")
 
 # OCSPResponseStatus as complete responses: ENUMERATED in a SEQUENCE, no responseBytes (RFC 6960 §4.2.1)
 MALFORMED_REQUEST = bytes.fromhex("30030a0101")
-INTERNAL_ERROR = bytes.fromhex("30030a0102")
 TRY_LATER = bytes.fromhex("30030a0103")
 UNAUTHORIZED = bytes.fromhex("30030a0106")
-
-# CRLReason, RFC 5280 §5.3.1
-REASONS = {
-    "unspecified": 0,
-    "keyCompromise": 1,
-    "cACompromise": 2,
-    "affiliationChanged": 3,
-    "superseded": 4,
-    "cessationOfOperation": 5,
-    "privilegeWithdrawn": 9,
-    "aACompromise": 10,
-}
 
 _HASHES = {
     "1.3.14.3.2.26": "sha1",
@@ -92,9 +80,14 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The status of one certificate: `revoked_at` set means revoked; `known` False means unknown."""
+    """The status of one certificate: `revoked_at` set means revoked; `known` False means unknown.
+
+    A status is current no longer than its certificate: `not_after` bounds nextUpdate, as validators that look back at
+    a certificate that has ended expect.
+    """
 
     cert_id: CertID
+    not_after: datetime | None = None
     known: bool = True
     revoked_at: datetime | None = None
     reason: str = "unspecified"
@@ -177,9 +170,8 @@ class Responder:
         self.certificate = certificate
         self.currency = currency
         self._key = key
-        self._hash = signature_hash(key)
         kind = "rsa" if isinstance(key, rsa.RSAPrivateKey) else "ec"
-        self._algorithm = _SIGNATURE_ALGORITHMS[kind, self._hash.name]
+        self._algorithm = _SIGNATURE_ALGORITHMS[kind, signature_hash(key).name]
         key_hash = hashlib.sha1(_key_bits(certificate), usedforsecurity=False).digest()
         self._responder_id = element(0xA2, element(0x04, key_hash))  # byKey [2]
         self._certificates = element(0xA0, element(0x30, certificate.public_bytes(Encoding.DER)))
@@ -190,17 +182,24 @@ class Responder:
     def sign(self, answers: Sequence[Answer], now: datetime, nonce: bytes | None = None) -> bytes:
         """Return a successful OCSPResponse, DER; `nonce` is the extension's value as it came."""
         this_update = _time(now)
-        next_update = element(0xA0, _time(now + self.currency))
-        singles = b"".join(self._single(answer, this_update, next_update) for answer in answers)
+        singles = b"".join(self._single(answer, now) for answer in answers)
         extensions = (
             b"" if nonce is None else element(0xA1, element(0x30, element(0x30, _NONCE_OID, element(0x04, nonce))))
         )
         tbs = element(0x30, self._responder_id, this_update, element(0x30, singles), extensions)
-        signature = element(0x03, b"\x00", self._signature(tbs))
+        signature = element(0x03, b"\x00", sign(self._key, tbs))
         basic = element(0x30, tbs, self._algorithm, signature, self._certificates)
         return element(0x30, b"\x0a\x01\x00", element(0xA0, element(0x30, _BASIC, element(0x04, basic))))
 
-    def _single(self, answer: Answer, this_update: bytes, next_update: bytes) -> bytes:
+    def next_update(self, answer: Answer, now: datetime) -> datetime:
+        """Return until when an answer given at `now` is current."""
+        end = now + self.currency
+        # After the certificate's end nothing changes any more: the answer is as current as any.
+        return min(end, answer.not_after) if answer.not_after is not None and now < answer.not_after else end
+
+    def _single(self, answer: Answer, now: datetime) -> bytes:
+        this_update = _time(now)
+        next_update = element(0xA0, _time(self.next_update(answer, now)))
         identifier = asn1.encode_der(answer.cert_id)
         if not answer.known:
             return element(0x30, identifier, b"\x82\x00", this_update, next_update)
@@ -211,8 +210,3 @@ class Responder:
             reason = element(0xA0, bytes((0x0A, 1, code))) if code else b""
             status = element(0xA1, _time(answer.revoked_at), reason)
         return element(0x30, identifier, status, this_update, next_update, self._single_extensions)
-
-    def _signature(self, tbs: bytes) -> bytes:
-        if isinstance(self._key, rsa.RSAPrivateKey):
-            return self._key.sign(tbs, padding.PKCS1v15(), self._hash)
-        return self._key.sign(tbs, ec.ECDSA(self._hash))

@@ -24,8 +24,20 @@ from sqlalchemy.exc import IntegrityError
 
 from intaglio.database.engine import bump_revision
 from intaglio.database.schema import Instant, metadata
-from intaglio.errors import Conflict, NotFound, StoreUnavailable
+from intaglio.errors import Conflict, Malformed, NotFound, StoreUnavailable
 from intaglio.pki.issuer import Prepared
+
+# CRLReason, RFC 5280 §5.3.1: what a certificate can be revoked for, for good
+REASONS = {
+    "unspecified": 0,
+    "keyCompromise": 1,
+    "cACompromise": 2,
+    "affiliationChanged": 3,
+    "superseded": 4,
+    "cessationOfOperation": 5,
+    "privilegeWithdrawn": 9,
+    "aACompromise": 10,
+}
 
 
 class State(StrEnum):
@@ -137,7 +149,9 @@ def find(connection: Connection, issuer: str, serial: str) -> Standing | None:
 
 
 def revoke(connection: Connection, issuer: str, serial: str, reason: str, now: datetime) -> Standing:
-    """Revoke for good; raises `NotFound` for a serial never issued, `Conflict` if it is revoked already."""
+    """Revoke for good; raises `Malformed` for an unknown reason, `NotFound`, or `Conflict` when done already."""
+    if reason not in REASONS:
+        raise Malformed("The reason is unknown.", {"reason": f"one of {', '.join(REASONS)}"})
     standing = find(connection, issuer, serial)
     if standing is None or standing.state == State.PLANNED:
         raise NotFound("No such certificate.", {"serial": "not issued here"})

@@ -8,15 +8,16 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from intaglio import __version__
 from intaglio.accounts.sessions import Sessions
 from intaglio.clock import Clock, SystemClock
 from intaglio.database.commits import Commits
-from intaglio.database.engine import migrate
-from intaglio.errors import IntaglioError
+from intaglio.database.engine import migrate, reading
+from intaglio.errors import IntaglioError, StoreUnavailable
 from intaglio.keys.live import LiveKeys
 from intaglio.ledger.entry import Event
 from intaglio.pki.hierarchy import AUTHORITIES, FAMILIES, Hierarchy
-from intaglio.pki.profiles import policy_oid
+from intaglio.pki.profiles import PROFILES, policy_oid
 from intaglio.revocation.answers import Answers
 from intaglio.revocation.ocsp import Responder
 from intaglio.service.home import TOKEN_SECRET, Home
@@ -58,16 +59,20 @@ def compose(home: Home, clock: Clock) -> Service:
     """Return the service of an opened home; raises `KeyUnavailable` when a key does not open."""
     settings = home.settings
     migrate(home.engine)
+    with reading(home.engine) as connection:
+        if not home.chain.begun(connection):
+            raise StoreUnavailable("the database is empty: it is not the one that this service was made with")
     commits = Commits(home.engine, most_waiting=settings.limits.waiting_writes)
     issuers = {name: home.issuer(name) for name in AUTHORITIES}
     leaf = timedelta(hours=settings.status.leaf_hours)
     authority = timedelta(hours=settings.status.authority_hours)
+    roots = {family.root for family in FAMILIES.values()}
     responders = {
         name: Responder(
             home.certificate(name),
             home.certificate(f"{name}-ocsp"),
             home.keyring.key(f"{name}-ocsp"),
-            authority if name.endswith("root") else leaf,
+            authority if name in roots else leaf,
         )
         for name in AUTHORITIES
     }
@@ -76,7 +81,9 @@ def compose(home: Home, clock: Clock) -> Service:
             certificate=home.certificate(family.tsa),
             chain=[home.certificate(family.root)],
             key=home.keyring.key(family.tsa),
-            policy=policy_oid(settings.policy_arc, "2", test=hierarchy == Hierarchy.TEST).dotted_string,
+            policy=policy_oid(
+                settings.policy_arc, PROFILES["tsa"].policy or "any", test=hierarchy == Hierarchy.TEST
+            ).dotted_string,
             accuracy=timedelta(milliseconds=settings.timestamp.accuracy_ms),
         )
         for hierarchy, family in FAMILIES.items()
@@ -110,7 +117,7 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
     engine = service.engine
     engine.commits.start()
     await service.sessions.refresh()
-
+    await service.record(Event(engine.clock.now(), "service.started", details={"version": __version__}))
     tasks = [
         asyncio.create_task(service.sessions.watch(), name="watch"),
         asyncio.create_task(_keep_house(service), name="housekeeping"),
@@ -134,10 +141,13 @@ async def _keep_house(service: Service) -> None:
     while True:
         try:
             await destroy_expired(engine)
+        except IntaglioError as error:
+            _log.warning("keys will be destroyed later: %s", error)
+        try:
             for name in engine.issuers:
                 await engine.answers.revocation_list(name, engine.clock.now())
         except IntaglioError as error:
-            _log.warning("housekeeping will be tried again: %s", error)
+            _log.warning("revocation lists will be made later: %s", error)
         except Exception:  # housekeeping must outlive any one failure
             _log.exception("housekeeping failed and will be tried again")
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)

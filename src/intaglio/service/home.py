@@ -14,6 +14,7 @@ from cryptography import x509
 from sqlalchemy import Engine
 
 from intaglio.database.engine import open_engine
+from intaglio.errors import KeyUnavailable
 from intaglio.keys.keyring import Keyring
 from intaglio.keys.sealing import SealingKey
 from intaglio.keys.software import SoftwareCustody
@@ -41,7 +42,11 @@ class Home:
 
     def certificate(self, member: str) -> x509.Certificate:
         """Return the certificate of a member of the hierarchy."""
-        return x509.load_pem_x509_certificate(certificate_path(self.path, member).read_bytes())
+        path = certificate_path(self.path, member)
+        try:
+            return x509.load_pem_x509_certificate(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise KeyUnavailable(f"the certificate of {member} cannot be read at {path}") from error
 
     def issuer(self, member: str) -> Issuer:
         """Return a CA with its key; raises `KeyUnavailable`."""
@@ -54,14 +59,14 @@ def certificate_path(home: Path, member: str) -> Path:
     return home / _PLACES.get(member, f"pki/{member}.crt")
 
 
-def open_home(path: Path, actor: str | None = None) -> Home:
+def open_home(path: Path, actor: str | None = None, *, new: bool = False) -> Home:
     """Open an initialised home for `actor`, the operating system's user if not said.
 
     Raises `Conflict` when there is none, `KeyUnavailable` without its master key.
     """
     settings = load(path)
     master = master_key(settings, path)
-    engine = open_engine(database_url(settings, path))
+    engine = open_engine(database_url(settings, path), new=new)
     custody = SoftwareCustody(SealingKey(master, "service keys"))
     return Home(
         path=path,

@@ -134,7 +134,7 @@ def _write_master_key(home: Path, reference: str) -> None:
 
 
 def _fill(path: Path, beginning: Beginning, now: datetime, progress: Callable[[str], None]) -> None:
-    home = open_home(path)
+    home = open_home(path, new=True)
     try:
         migrate(home.engine)
         for store in path.glob("*.db*"):

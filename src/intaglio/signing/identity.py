@@ -69,7 +69,7 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
     # 6, 7
     certificate = await engine.in_thread(issuer.issue, prepared)
     responder = engine.responders[issuer_name]
-    good = [ocsp.Answer(ocsp.cert_id(responder.issuer, prepared.serial))]
+    good = [ocsp.Answer(ocsp.cert_id(responder.issuer, prepared.serial), prepared.not_after)]
     response = await engine.in_thread(responder.sign, good, prepared.not_before)
     # 8
     identity_id = new_id()

@@ -9,12 +9,12 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.pki.der import element, integer, object_identifier
-from intaglio.pki.issuer import signature_hash
+from intaglio.pki.signature import sign, signature_hash
 
 _SIGNED_DATA = object_identifier("1.2.840.113549.1.7.2")
 _CONTENT_TYPE = object_identifier("1.2.840.113549.1.9.3")
@@ -40,8 +40,7 @@ class Signer:
         self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], key: PrivateKey, content_type: str
     ) -> None:
         self._key = key
-        self._hash = signature_hash(key)
-        wide = isinstance(self._hash, hashes.SHA384)
+        wide = isinstance(signature_hash(key), hashes.SHA384)
         self._digest = hashlib.sha384 if wide else hashlib.sha256
         self._digest_algorithm = _SHA384 if wide else _SHA256
         if isinstance(key, rsa.RSAPrivateKey):
@@ -75,7 +74,7 @@ class Signer:
             self._digest_algorithm,
             element(0xA0, body),
             self._signature_algorithm,
-            element(0x04, self._signature(element(0x31, body))),
+            element(0x04, sign(self._key, element(0x31, body))),
         )
         signed = element(
             0x30,
@@ -87,11 +86,6 @@ class Signer:
             element(0x31, signer),
         )
         return element(0x30, _SIGNED_DATA, element(0xA0, signed))
-
-    def _signature(self, attributes: bytes) -> bytes:
-        if isinstance(self._key, rsa.RSAPrivateKey):
-            return self._key.sign(attributes, padding.PKCS1v15(), self._hash)
-        return self._key.sign(attributes, ec.ECDSA(self._hash))
 
 
 def _signing_certificate(certificate: x509.Certificate, issuer: bytes, serial: bytes) -> bytes:
