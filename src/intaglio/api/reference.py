@@ -70,7 +70,13 @@ _DIGEST = {
     "description": "SHA-256 in hex; upper and lower case are accepted.",
     "schema": {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
 }
-_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The id of an identity of this account, at most ten minutes old.",
+    "schema": {"type": "string"},
+}
 
 # method, path, summary, answer, body, parameters, refusals
 _CALLS: list[tuple[str, str, str, str, str | None, list[dict[str, Any]], tuple[int, ...]]] = [
@@ -88,6 +94,14 @@ _CALLS: list[tuple[str, str, str, str, str | None, list[dict[str, Any]], tuple[i
     ("get", "/counters/identities", "Identities created", "Value", None, [], ()),
 ]
 _ALWAYS = (401, 403, 503)
+_OPERATIONS = {"/identity/{id}/sign/{digest}": "sign_digest", "/timestamp/{digest}": "stamp_digest"}
+_EXAMPLES: dict[str, Any] = {
+    "Login": {"api_key": "1f2e3d4c5b6a7988", "api_secret": "…40 hexadecimal characters…"},
+    "IdentityRequest": {
+        "subject_dn": {"common_name": "John Doe", "country": "GB", "organizational_unit": ["Administration"]},
+        "subject_da": {"gender": "m", "date_of_birth": "1979-01-31", "place_of_birth": "London"},
+    },
+}
 
 
 def document() -> dict[str, Any]:
@@ -115,7 +129,7 @@ def document() -> dict[str, Any]:
     for method, path, summary, shape, body, parameters, refusals in _CALLS:
         operation: dict[str, Any] = {
             "summary": summary,
-            "operationId": path.strip("/").replace("/", "_").replace("{", "").replace("}", ""),
+            "operationId": _OPERATIONS.get(path, path.strip("/").replace("/", "_")),
             "parameters": parameters,
             "responses": {
                 "200": _response("Done", CONTENT_TYPE, shape),
@@ -127,7 +141,8 @@ def document() -> dict[str, Any]:
         }
         if body is not None:
             schema = {"$ref": f"#/components/schemas/{body}"}
-            operation["requestBody"] = {"required": True, "content": {CONTENT_TYPE: {"schema": schema}}}
+            content = {CONTENT_TYPE: {"schema": schema, "example": _EXAMPLES[body]}}
+            operation["requestBody"] = {"required": True, "content": content}
         if path == "/login":
             operation["security"] = [{"client_certificate": []}]
         paths.setdefault(path, {})[method] = operation
@@ -177,8 +192,12 @@ def page() -> str:
     schemas = found["components"]["schemas"]
     for path, operations in found["paths"].items():
         for method, operation in operations.items():
-            parts.append(f"<h2><span class=method>{method}</span> <code>{html.escape(path)}</code></h2>")
+            parts.append(f"<h2><span class=method>{method}</span> <code>/v2{html.escape(path)}</code></h2>")
             parts.append(f"<p>{html.escape(operation['summary'])}.</p>")
+            parts.extend(
+                f"<p><code>{{{one['name']}}}</code>: {html.escape(one['description'])}</p>"
+                for one in operation["parameters"]
+            )
             if "requestBody" in operation:
                 parts.append("<h3>Body</h3>" + _shape(operation["requestBody"]["content"], schemas))
             parts.append("<h3>Answer</h3>" + _shape(operation["responses"]["200"]["content"], schemas))
@@ -193,8 +212,17 @@ def page() -> str:
 
 
 def _shape(content: dict[str, Any], schemas: dict[str, Any]) -> str:
-    name = next(iter(content.values()))["schema"]["$ref"].rpartition("/")[2]
-    text = msgspec.json.format(msgspec.json.encode(schemas[name].get("properties", schemas[name])), indent=2)
+    media = next(iter(content.values()))
+    name = media["schema"]["$ref"].rpartition("/")[2]
+    schema = schemas[name]
+    required = ", ".join(f"<code>{field}</code>" for field in schema.get("required", []))
+    example = "<p>For example:</p>" + _json(media["example"]) if "example" in media else ""
+    told = f"<p>Required: {required}.</p>" if required and example else ""
+    return example + told + _json(schema.get("properties", schema))
+
+
+def _json(value: Any) -> str:
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
     return f"<pre tabindex=0>{html.escape(text.decode())}</pre>"
 
 
