@@ -60,6 +60,14 @@ def test_every_refusal_has_its_entry(individual: Partner, served: Served) -> Non
     assert entry["account_id"] == individual.account_id
 
 
+def test_the_entry_of_a_refusal_by_transport_names_what_was_wrong(individual: Partner, served: Served) -> None:
+    headers = {**individual.authorization, "Content-Type": "text/plain"}
+    answer = individual.client.post("/identity", content=b"x", headers=headers)
+    entry = served.intaglio("ledger", "show", "--kind", "request.refused", "--most", "1")[0]
+    assert (answer.status_code, entry["request_id"]) == (415, answer.json()["id"])
+    assert entry["details"]["errors"] == answer.json()["errors"]
+
+
 def test_thousands_of_refused_fields_make_a_short_entry(individual: Partner, served: Served) -> None:
     request = {f"{number:04}" + "x" * 200: 1 for number in range(200)}
     answer = individual.post("/identity", request)

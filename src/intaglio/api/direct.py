@@ -60,14 +60,12 @@ class Direct:
             return
         if scope["method"] != "GET":
             call.close()
-            problem = problems.no_method(scope, "GET, OPTIONS")
-            await _send(send, problem.status, problem.headers, problem.body)
+            await problems.send_answer(send, problems.no_method(scope, "GET, OPTIONS"))
             return
         try:
             body = await call
         except IntaglioError as error:
-            problem = problems.of(error, scope)
-            await _send(send, problem.status, problem.headers, problem.body)
+            await problems.send_answer(send, problems.of(error, scope))
         else:
             await _send(send, 200, (_CONTENT_TYPE, _NO_STORE), body)
 

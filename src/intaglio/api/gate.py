@@ -52,19 +52,20 @@ class Gate:
         try:
             refusal = self._refusal(scope) if self._json_only else None
             if refusal is not None:
-                await self._answer(scope, tell, request_id, *refusal)
+                status, kind, description = refusal
+                await problems.send_answer(tell, problems.said(scope, status, description, {kind: description}))
             else:
                 await self._app(scope, receive, tell)
         except IntaglioError as error:
-            _log.warning("refused to answer: %s", error, extra={"request_id": request_id})
-            fault = problems.status_of(error), str(next(iter(problems.fields_of(error)), "service")), "Try again later."
-            await self._answer(scope, send, request_id, *fault)
-            status = fault[0]
+            # The entry of a refusal could not be written, so the refusal does not leave.
+            answer = problems.of(error, scope)
+            await problems.send_answer(send, answer)
+            status = answer.status
         except Exception:  # the door's edge: nothing of it may reach the caller
             _log.exception("unexpected", extra={"request_id": request_id})
             if status == 0:
-                await self._answer(scope, send, request_id, 500, "service", "Something went wrong here.")
-                status = 500
+                status, description = 500, "Something went wrong here."
+                await problems.send_answer(send, problems.said(scope, status, description, {"service": description}))
         finally:
             request = f"{scope['method']} {scope['path']}"
             self._access.tell(request, request_id, status, time.perf_counter() - began, state.get("account"))
@@ -89,17 +90,6 @@ class Gate:
         if (chunked or length != b"0") and not _is_json(media_type):
             return 415, "content-type", "The body must be application/json;charset=utf-8."
         return None
-
-    @staticmethod
-    async def _answer(scope: Any, send: Any, request_id: str, status: int, kind: str, description: str) -> None:
-        body = problems.body(status, request_id, description, {kind: description}, scope["path"])
-        headers = [
-            (b"content-type", problems.CONTENT_TYPE.encode()),
-            (b"content-length", str(len(body)).encode()),
-            *((name.lower().encode(), value.encode()) for name, value in problems.headers_of(status).items()),
-        ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
 
     async def _record(self, scope: Any, request_id: str, status: int) -> None:
         state = scope["state"]

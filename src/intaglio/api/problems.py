@@ -136,6 +136,14 @@ def no_method(scope: Any, allowed: str) -> Answer:
     return msgspec.structs.replace(found, headers=(*found.headers, (b"allow", allowed.encode())))
 
 
+async def send_answer(send: Any, answer: Answer) -> None:
+    """Send an error as an ASGI response."""
+    length = (b"content-length", str(len(answer.body)).encode())
+    headers = [*answer.headers, length]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
 def said(scope: Any, status: int, description: str, fields: Mapping[str, str]) -> Answer:
     """Return an answer, and leave its fields in the request's state for the record."""
     state = scope["state"]

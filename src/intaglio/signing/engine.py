@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import msgspec
 from sqlalchemy import Connection
@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from intaglio.accounts import quota
 from intaglio.accounts.quota import Resource
 from intaglio.clock import Clock
-from intaglio.database.commits import Commits
+from intaglio.database.commits import Batch, Commits
 from intaglio.errors import IntaglioError
 from intaglio.keys.custody import Custody
 from intaglio.keys.live import LiveKeys
@@ -24,6 +24,7 @@ from intaglio.revocation.ocsp import Responder
 from intaglio.timestamping.authority import Authority
 
 P = ParamSpec("P")
+A = TypeVar("A")
 R = TypeVar("R")
 
 
@@ -92,6 +93,21 @@ class Engine:
             self.chain.append(connection, [failure])
 
         await asyncio.shield(self.commits.write(write))
+
+    async def beside(
+        self, batch: Batch[A, Any], argument: A, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]:
+        """Do `work` in another thread while `batch` is committed for `argument`; return it when both are done.
+
+        Raises what refused the commit; whether `work` failed is told by its future.
+        """
+        done = self.threads.submit(work, *args, **kwargs)
+        try:
+            await self.commits.together(batch, argument, beside=done)
+        except BaseException:
+            done.cancel()
+            raise
+        return done
 
     async def in_thread(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Do cryptography beside the event loop: pyca lets go of the interpreter meanwhile."""

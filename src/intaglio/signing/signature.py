@@ -46,12 +46,7 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
         details={"digest": digest.value.hex(), "credential": caller.credential_id},
     )
     spent = Spent(Resource.SIGNATURES, caller.account.id, event)
-    signing = engine.threads.submit(_sign, key, digest.value)
-    try:
-        await engine.commits.together(engine.spending.spend, spent, beside=signing)
-    except BaseException:
-        signing.cancel()
-        raise
+    signing = await engine.beside(engine.spending.spend, spent, _sign, key, digest.value)
     # 5
     try:
         return signing.result()

@@ -33,12 +33,7 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     # 2, 3
     event = _event(now, tsa, serial, imprint, request_id, caller.account.id)
     spent = Spent(Resource.TIMESTAMPS, caller.account.id, event)
-    stamping = engine.threads.submit(engine.authorities[tsa].stamp, imprint, serial, now)
-    try:
-        await engine.commits.together(engine.spending.spend, spent, beside=stamping)
-    except BaseException:
-        stamping.cancel()
-        raise
+    stamping = await engine.beside(engine.spending.spend, spent, engine.authorities[tsa].stamp, imprint, serial, now)
     # 4
     try:
         return stamping.result()
@@ -64,7 +59,9 @@ async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, reque
         return rejected(refusal.failure, str(refusal))
     serial = new_serial()
     event = _event(now, tsa, serial, request.message_imprint, request_id, None)
-    stamping = engine.threads.submit(
+    stamping = await engine.beside(
+        engine.chain.append,
+        event,
         engine.authorities[tsa].stamp,
         request.message_imprint,
         serial,
@@ -72,11 +69,6 @@ async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, reque
         request.nonce,
         cert_req=request.cert_req,
     )
-    try:
-        await engine.commits.together(engine.chain.append, event, beside=stamping)
-    except BaseException:
-        stamping.cancel()
-        raise
     try:
         return granted(stamping.result())
     except Exception as error:
