@@ -14,6 +14,7 @@ from intaglio.errors import Conflict, ContentRefused, KeyUnavailable
 
 FILE_NAME = "intaglio.toml"
 
+Algorithm = Literal["rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384"]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
 
@@ -47,6 +48,56 @@ class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     master_key: str = "file:master.key"
     live_keys: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
     signing_threads: Annotated[int, msgspec.Meta(ge=1, le=256)] = 2
+    # How long one sealing key seals identities' keys; it is destroyed when the last of them is over.
+    epoch_minutes: Annotated[int, msgspec.Meta(ge=1, le=24 * 60)] = 60
+    # Where the secrets of epochs lie in software custody; not to be backed up, and better in memory than on a disk.
+    epoch_folder: str = "keys/epochs"
+
+
+class MarkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The pool is filled up to `high` keys as soon as fewer than `low` are ready."""
+
+    low: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+    high: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+    def __post_init__(self) -> None:
+        """Refuse marks in the wrong order."""
+        if self.low > self.high:
+            raise ValueError("low must not be above high")
+
+
+class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Identities' keys made ahead, by algorithm; what has no marks is made on demand.
+
+    `makers` 0 makes none ahead here: another node does. A key that waited for `age_minutes` is given up.
+    """
+
+    marks: dict[Algorithm, MarkSettings] = msgspec.field(default_factory=lambda: {"rsa-2048": MarkSettings(32, 128)})
+    makers: Annotated[int, msgspec.Meta(ge=0, le=256)] = 2
+    age_minutes: Annotated[int, msgspec.Meta(ge=2, le=24 * 60)] = 60
+    when_empty: Literal["generate", "refuse"] = "generate"
+    wait_seconds: Annotated[int, msgspec.Meta(ge=1, le=60)] = 5
+
+
+class HsmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A PKCS#11 token, on which new keys are then made, and nowhere else.
+
+    It is said by its module's file, its label or serial number, and its PIN as `file:PATH` or `env:NAME`.
+    `timeout_seconds` is how long work waits for the token before it counts as hung. Identities' keys are `wrapped` (the
+    token holds one key for each epoch) or `resident` (it holds each); it keeps `live_keys` open for one process.
+    """
+
+    module: Annotated[str, msgspec.Meta(min_length=1)]
+    pin: Annotated[str, msgspec.Meta(pattern="^(file|env):.+")]
+    token_label: str | None = None
+    token_serial: str | None = None
+    timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = 10
+    identities: Literal["wrapped", "resident"] = "wrapped"
+    live_keys: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 256
+
+    def __post_init__(self) -> None:
+        if self.token_label is None and self.token_serial is None:
+            raise ValueError("one of token_label and token_serial must say which token it is")
 
 
 class TokenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +130,13 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     access: bool = True
 
 
+class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The plain-HTTP listener of `/metrics`, for Prometheus; without a port there is none."""
+
+    bind: str = "127.0.0.1"
+    port: Port | None = None
+
+
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of one process."""
 
@@ -98,11 +156,14 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api: ApiSettings = ApiSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()
+    pool: PoolSettings = PoolSettings()
     tokens: TokenSettings = TokenSettings()
     status: StatusSettings = StatusSettings()
     timestamp: TimestampSettings = TimestampSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
     limits: LimitSettings = LimitSettings()
+    hsm: HsmSettings | None = None
 
     @property
     def token_lifetime(self) -> timedelta:
@@ -140,24 +201,37 @@ def database_url(settings: Settings, home: Path) -> str:
 
 def master_key(settings: Settings, home: Path) -> bytes:
     """Return the 32 bytes of the master key; raises `KeyUnavailable` when it cannot be read."""
-    scheme, _, place = settings.keys.master_key.partition(":")
-    if scheme == "file":
-        path = home / place
-        try:
-            text = path.read_text(encoding="ascii").strip()
-            exposed = path.stat().st_mode & 0o077
-        except (OSError, ValueError) as error:
-            raise KeyUnavailable(f"the master key file {path} cannot be read") from error
-        if exposed:
-            raise KeyUnavailable(f"{path} can be read by others: run 'chmod 600 {path}'")
-    elif scheme == "env":
-        text = os.environ.get(place, "").strip()
-    else:
-        raise KeyUnavailable("keys.master_key must be file:PATH or env:NAME")
+    reference = settings.keys.master_key
+    text = _secret(reference, home, "keys.master_key", "the master key").strip()
     try:
         key = bytes.fromhex(text)
     except ValueError:
         key = b""
     if len(key) != 32:
-        raise KeyUnavailable(f"the master key at {scheme}:{place} is not 64 hex characters")
+        raise KeyUnavailable(f"the master key at {reference} is not 64 hex characters")
     return key
+
+
+def hsm_pin(reference: str, home: Path) -> str:
+    """Return the PIN at `file:PATH` (one line, relative to `home`) or `env:NAME`; raises `KeyUnavailable`."""
+    pin = _secret(reference, home, "hsm.pin", "the PIN").rstrip("\r\n")
+    if not pin or "\n" in pin:
+        raise KeyUnavailable(f"the PIN at {reference} is not one line of text")
+    return pin
+
+
+def _secret(reference: str, home: Path, key: str, what: str) -> str:
+    scheme, _, place = reference.partition(":")
+    if scheme == "env":
+        return os.environ.get(place, "")
+    if scheme != "file":
+        raise KeyUnavailable(f"{key} must be file:PATH or env:NAME")
+    path = home / place
+    try:
+        text = path.read_text(encoding="utf-8")
+        exposed = path.stat().st_mode & 0o077
+    except (OSError, ValueError) as error:
+        raise KeyUnavailable(f"{what} file {path} cannot be read") from error
+    if exposed:
+        raise KeyUnavailable(f"{path} can be read by others: run 'chmod 600 {path}'")
+    return text

@@ -19,6 +19,7 @@ from intaglio.database.commits import Commits
 from intaglio.database.engine import migrate, open_engine, reading, transaction
 from intaglio.database.schema import metadata, revision
 from intaglio.errors import QuotaSpent, StoreUnavailable
+from intaglio.keys.register import epochs, identity_keys
 from intaglio.ledger.entry import Event
 from intaglio.ledger.verify import verify
 from intaglio.ledger.writer import Chain, ledger, recorded
@@ -37,6 +38,8 @@ TABLES = (
     credentials.client_certificates,
     certificates,
     revocation_lists,
+    epochs,
+    identity_keys,
     identities,
     ledger,
     revision,

@@ -24,13 +24,13 @@ def custody(master: bytes = bytes(32)) -> SoftwareCustody:
 
 @pytest.mark.parametrize("algorithm", [KeyAlgorithm.RSA_2048, KeyAlgorithm.P_256, KeyAlgorithm.P_384])
 def test_a_key_comes_back_as_it_went(algorithm: KeyAlgorithm) -> None:
-    key = custody().generate(algorithm)
+    key = custody().generate(algorithm, "x")
     again = custody().unseal(custody().seal(key, "x"), "x")
     assert again.public_key() == key.public_key()
 
 
 def test_a_sealed_key_opens_only_in_its_place_under_its_master_and_unchanged() -> None:
-    sealed = custody().seal(custody().generate(KeyAlgorithm.P_256), "identity 1")
+    sealed = custody().seal(custody().generate(KeyAlgorithm.P_256, "x"), "identity 1")
     changed = bytes((*sealed[:-1], sealed[-1] ^ 1))
     for opener, text, place in (
         (custody(), sealed, "identity 2"),

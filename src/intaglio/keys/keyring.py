@@ -5,7 +5,9 @@ from pathlib import Path
 
 from intaglio.errors import Conflict, KeyUnavailable
 from intaglio.keys.algorithm import PrivateKey
+from intaglio.keys.attestation import Attestation
 from intaglio.keys.custody import Custody
+from intaglio.keys.erasure import erase
 from intaglio.keys.sealing import SealingKey
 
 
@@ -24,6 +26,18 @@ class Keyring:
     def key(self, name: str) -> PrivateKey:
         """Return the private key `name`; raises `KeyUnavailable`."""
         return self._custody.unseal(self._read(name), name)
+
+    def attest(self, name: str) -> Attestation:
+        """Return what is known of how the key `name` is kept; raises `KeyUnavailable`."""
+        return self._custody.attest(self._read(name), name)
+
+    def destroy_key(self, name: str) -> None:
+        """Destroy the private key `name` for good, where it is first; raises `KeyUnavailable` if there is none."""
+        self._custody.destroy(self._read(name), name)
+        try:
+            erase(self._folder / f"{name}.sealed")
+        except OSError as error:
+            raise KeyUnavailable(f"the key {name} cannot be destroyed: {error.strerror}") from error
 
     def store_secret(self, name: str, secret: bytes) -> None:
         """Seal `secret` as `name`; raises `Conflict` if there is one already."""

@@ -38,6 +38,10 @@ class LiveKeys:
         self._keys.move_to_end(owner)
         return held[0]
 
+    def drop(self, owner: str) -> None:
+        """Forget the key of `owner`, if it is here."""
+        self._keys.pop(owner, None)
+
     def clear(self) -> None:
         """Forget every key: what may sign is asked of the register again."""
         self.generation += 1
