@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from intaglio.accounts.kinds import Kind, starting_policy
 from intaglio.accounts.policy import Certified, apply, load
 from intaglio.errors import ContentRefused, Malformed
+from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.pki.subject import ATTRIBUTES, alternatives, directory_attributes, name
 
 _TODAY = date(2026, 11, 24)
@@ -428,7 +429,7 @@ def test_every_bad_place_of_a_document_is_named_at_once() -> None:
         "signature",
         "nonsense",
         "validity",
-        "public_key",
+        "public_key.key_type",
     }
 
 
@@ -465,10 +466,21 @@ def test_what_is_served_says_what_holds_where_the_document_is_silent() -> None:
 
 @pytest.mark.parametrize(
     "public_key",
-    [{"key_type": "ECDSA", "allowed_lengths": [256]}, {"allowed_lengths": [4096]}, {"allowed_lengths": []}],
+    [
+        {"key_type": "ECDSA"},
+        {"key_type": "ECDSA", "allowed_lengths": [521]},
+        {"allowed_lengths": [1024]},
+        {"allowed_lengths": [2048, 256]},
+        {"allowed_lengths": []},
+    ],
 )
 def test_a_policy_does_not_promise_keys_that_nobody_makes(public_key: Any) -> None:
-    assert _unusable({"public_key": public_key}).keys() == {"public_key"}
+    assert _unusable({"public_key": public_key}).keys() == {"public_key.allowed_lengths"}
+
+
+def test_identities_get_the_first_length_that_a_policy_allows() -> None:
+    found = load({"subject_dn": _CN, "public_key": {"key_type": "RSA", "allowed_lengths": [3072, 2048]}})
+    assert found.algorithm == KeyAlgorithm.RSA_3072
 
 
 # Anything at all -------------------------------------------------------------------------------------

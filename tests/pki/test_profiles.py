@@ -15,7 +15,8 @@ from intaglio.errors import IssuanceRefused
 from intaglio.keys.sealing import SealingKey
 from intaglio.keys.software import SoftwareCustody
 from intaglio.pki import profiles
-from intaglio.pki.hierarchy import SIZES, Made, build, subject
+from intaglio.pki.founding import SIZES, Made, build
+from intaglio.pki.hierarchy import subject
 from intaglio.pki.issuer import Issuer, Publication
 from intaglio.revocation import crl, ocsp
 from served import BIN, run

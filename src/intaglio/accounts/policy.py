@@ -21,6 +21,7 @@ from intaglio.accounts.fields import (
 from intaglio.accounts.rules import MOST_ELEMENTS, Fault, Faults, ListRule, Presence, StringRule
 from intaglio.accounts.typed import TypedRule, take_all
 from intaglio.errors import ContentRefused, Malformed
+from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.pki import text
 from intaglio.pki.subject import (
     ATTRIBUTES,
@@ -53,10 +54,17 @@ class Validity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PublicKeyRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The keys that identities get."""
+    """The keys that identities get: the first of the allowed lengths."""
 
     key_type: str = "RSA"
     allowed_lengths: tuple[int, ...] = (2048,)
+
+
+# What `public_key` can say, in the words of the contract.
+_ALGORITHMS = {
+    "RSA": {2048: KeyAlgorithm.RSA_2048, 3072: KeyAlgorithm.RSA_3072, 4096: KeyAlgorithm.RSA_4096},
+    "ECDSA": {256: KeyAlgorithm.P_256, 384: KeyAlgorithm.P_384},
+}
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -73,6 +81,7 @@ class Policy(msgspec.Struct, frozen=True):
     directory_extra: dict[str, TypedRule]
     alternatives: dict[str, ListRule]
     other_names: dict[str, TypedRule]
+    algorithm: KeyAlgorithm
 
 
 class Certified(msgspec.Struct, frozen=True):
@@ -102,8 +111,7 @@ def load(document: Any) -> Policy:
     da = _branch(document, "subject_da", {*SDA_STRINGS, *SDA_LISTS, "date_of_birth", "extra_attributes"}, faults)
     san = _branch(document, "san", {*SAN_LISTS, "other_names"}, faults)
     keys = _convert(document.get("public_key", {}), PublicKeyRule, "public_key", faults) or PublicKeyRule()
-    if keys.key_type != "RSA" or 2048 not in keys.allowed_lengths:
-        faults.refuse("public_key", "must allow RSA of 2048 bits, which is what identities get")
+    algorithm = _algorithm(keys, faults)
     validity = _convert(document.get("validity", {}), Validity, "validity", faults) or Validity()
     if not 0 < validity.secondsmin <= validity.secondsmax == 600:
         faults.refuse("validity", "needs 0 < secondsmin ≤ secondsmax = 600, which is what identities get")
@@ -125,6 +133,7 @@ def load(document: Any) -> Policy:
         directory_extra=_typed(da, "subject_da.extra_attributes", "extra_attributes", faults),
         alternatives=_lists(san, "san", SAN_LISTS, faults),
         other_names=_typed(san, "san.other_names", "other_names", faults),
+        algorithm=algorithm,
     )
     if policy.date_of_birth == Presence.STATIC:
         faults.refuse("subject_da.date_of_birth", "cannot be STATIC")
@@ -135,6 +144,20 @@ def load(document: Any) -> Policy:
     if faults.refused:
         raise ContentRefused("The policy cannot be used.", faults.refused)
     return policy
+
+
+def _algorithm(rule: PublicKeyRule, faults: Faults) -> KeyAlgorithm:
+    lengths = _ALGORITHMS.get(rule.key_type)
+    if lengths is None:
+        faults.refuse("public_key.key_type", f"must be one of {', '.join(_ALGORITHMS)}")
+    elif not rule.allowed_lengths or not lengths.keys() >= set(rule.allowed_lengths):
+        faults.refuse(
+            "public_key.allowed_lengths",
+            f"must be one or more of {', '.join(map(str, lengths))} for {rule.key_type}; identities get the first",
+        )
+    else:
+        return lengths[rule.allowed_lengths[0]]
+    return KeyAlgorithm.RSA_2048
 
 
 def _branch(document: dict[str, Any], key: str, known: set[str], faults: Faults) -> dict[str, Any]:

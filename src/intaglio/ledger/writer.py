@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, select
+from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, func, select
 
 from intaglio.database.schema import Instant, metadata
 from intaglio.ledger.entry import GENESIS, Entry, Event, chained
@@ -104,6 +104,22 @@ def recorded(connection: Connection, chain: str | None = None) -> Iterator[Recor
         query = query.where(ledger.c.chain == chain)
     for row in connection.execution_options(yield_per=1000).execute(query):
         yield Recorded(*row)
+
+
+def count(connection: Connection, reference: str, kind: str) -> int:
+    """Return how many entries of `kind` are about `reference`."""
+    query = select(func.count()).select_from(ledger).where(ledger.c.reference == reference, ledger.c.kind == kind)
+    return int(connection.execute(query).scalar_one())
+
+
+def about(connection: Connection, reference: str, kind: str) -> list[tuple[str, int]]:
+    """Return chain and sequence of the entries of `kind` about `reference`, oldest first."""
+    query = (
+        select(ledger.c.chain, ledger.c.sequence)
+        .where(ledger.c.reference == reference, ledger.c.kind == kind)
+        .order_by(ledger.c.at)
+    )
+    return [(chain, sequence) for chain, sequence in connection.execute(query)]
 
 
 def latest(

@@ -96,3 +96,5 @@ def load() -> dict[str, Profile]:
 
 
 PROFILES = load()
+# After as long, no identity is left of those that were there.
+LONGEST_SIGNING = max(profile.lifetime for name, profile in PROFILES.items() if name.startswith("signing-"))

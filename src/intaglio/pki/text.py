@@ -123,6 +123,11 @@ def fault_of_oid(value: str) -> str | None:
     return None
 
 
+def visible(value: str) -> str:
+    """Return `value` with everything escaped that a terminal would not show as it is: controls, bidi, line breaks."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in value)
+
+
 def is_printable_string(value: str) -> bool:
     """Return whether `value` fits a PrintableString (X.680 §41.4)."""
     return _PRINTABLE.match(value) is not None

@@ -1,5 +1,6 @@
 """Answering for certificates: OCSP responses and CRLs, remembered for as long as they stay true."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -7,10 +8,12 @@ import msgspec
 from sqlalchemy import Connection
 
 from intaglio.database.commits import Commits
+from intaglio.keys.lanes import Lanes
 from intaglio.pki.issuer import Issuer
 from intaglio.revocation import crl, ocsp
 from intaglio.revocation.register import (
     RevocationList,
+    Standing,
     State,
     current_list,
     find,
@@ -39,18 +42,27 @@ class Answers:
     """What this process has answered and may answer again; `forget` when a revocation may have happened."""
 
     def __init__(
-        self, responders: Mapping[str, ocsp.Responder], issuers: Mapping[str, Issuer], commits: Commits
+        self, responders: Mapping[str, ocsp.Responder], issuers: Mapping[str, Issuer], commits: Commits, lanes: Lanes
     ) -> None:
+        self._lanes = lanes
         self._responders = responders
         self._issuers = issuers
         self._commits = commits
-        self._by_hashes = {
-            key: name for name, responder in responders.items() for key in ocsp.issuer_hashes(responder.issuer)
-        }
+        self._by_hashes: dict[tuple[str, bytes, bytes], str] = {}
         self._remembered: dict[bytes, Response] = {}
+        self._publishing: dict[str, asyncio.Lock] = {}
         # What was read before `forget` must not be remembered after it.
         self._generation = 0
         self._statuses: dict[tuple[str, int], Response] = {}
+        self.learn()
+
+    def learn(self) -> None:
+        """Take notice of responders and issuers that have come into the mappings."""
+        for name, responder in self._responders.items():
+            for key in ocsp.issuer_hashes(responder.issuer):
+                self._by_hashes[key] = name
+        for name in self._issuers:
+            self._publishing.setdefault(name, asyncio.Lock())
 
     def forget(self) -> None:
         """Drop every remembered response."""
@@ -86,7 +98,7 @@ class Answers:
         generation = self._generation
         answers = await self._commits.read(look)
         responder = self._responders[issuer_name]
-        der = responder.sign(answers, now, question.nonce)
+        der = await self._lanes.run(responder.sign, answers, now, question.nonce)
         response = Response(
             der,
             now,
@@ -108,22 +120,43 @@ class Answers:
         wanted = ocsp.cert_id(responder.issuer, serial)
         generation = self._generation
         found = await self._commits.read(lambda connection: answer(connection, issuer, wanted))
-        response = Response(responder.sign([found], now), now, responder.next_update(found, now))
+        der = await self._lanes.run(responder.sign, [found], now)
+        response = Response(der, now, responder.next_update(found, now))
         if generation == self._generation:
             self._statuses[issuer, serial] = response
         return response.der
 
     async def revocation_list(self, issuer: str, now: datetime) -> RevocationList | None:
-        """Return the CRL now published for `issuer`, making a new one when it is due; None if there is no such CA."""
-        if issuer not in self._issuers:
-            return None
-        found = await self._commits.read(lambda connection: current_list(connection, issuer, now))
-        return found or await self.publish(issuer, now)
+        """Return the CRL now published for `issuer`, making a new one when it is due; None if there is no such CA.
 
-    async def publish(self, issuer: str, now: datetime) -> RevocationList:
-        """Sign and store the next CRL of `issuer`."""
-        currency = self._responders[issuer].currency
-        return await self._commits.write(lambda c: publish(c, self._issuers[issuer], now, currency))
+        Of a CA whose key is not here it is the one that was imported last, whatever its time.
+        """
+        if issuer not in self._issuers:
+            if issuer not in self._responders:
+                return None
+            return await self._commits.read(lambda connection: latest_list(connection, issuer))
+        async with self._publishing[issuer]:
+            found = await self._commits.read(lambda connection: current_list(connection, issuer, now))
+            return found or await self._publish(issuer, now)
+
+    async def _publish(self, issuer: str, now: datetime) -> RevocationList:
+        """Sign and store the next CRL of `issuer`; it is signed beside the database, whose lock waits for no key."""
+
+        def look(connection: Connection) -> tuple[RevocationList | None, list[Standing]]:
+            return latest_list(connection, issuer), revoked(connection, issuer)
+
+        before, standings = await self._commits.read(look)
+        fresh = await self._lanes.run(
+            crl.build,
+            self._issuers[issuer],
+            standings,
+            number=1 if before is None else before.number + 1,
+            now=now,
+            currency=self._responders[issuer].currency,
+        )
+        # Two processes may have made the same number: the first stays, the other is refused by its unique key.
+        await self._commits.write(lambda connection: publish_list(connection, fresh))
+        return fresh
 
 
 def answer(connection: Connection, issuer: str, wanted: ocsp.CertID) -> ocsp.Answer:
@@ -138,12 +171,3 @@ def answer(connection: Connection, issuer: str, wanted: ocsp.CertID) -> ocsp.Ans
         reason = standing.reason or "unspecified"
         return ocsp.Answer(wanted, standing.not_after, revoked_at=standing.revoked_at, reason=reason)
     return ocsp.Answer(wanted, standing.not_after)
-
-
-def publish(connection: Connection, issuer: Issuer, now: datetime, currency: timedelta) -> RevocationList:
-    """Sign and store the next CRL of `issuer` within a transaction."""
-    before = latest_list(connection, issuer.name)
-    number = 1 if before is None else before.number + 1
-    fresh = crl.build(issuer, revoked(connection, issuer.name), number=number, now=now, currency=currency)
-    publish_list(connection, fresh)
-    return fresh

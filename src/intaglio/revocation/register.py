@@ -1,5 +1,6 @@
 """The register of certificates: planned before they are signed, issued, and perhaps revoked."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -15,9 +16,11 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     desc,
     func,
     select,
+    tuple_,
     update,
 )
 from sqlalchemy.exc import IntegrityError
@@ -107,37 +110,57 @@ def serial_text(serial: int) -> str:
     return f"{serial:x}"
 
 
+_plan = certificates.insert()
+_issued = (
+    update(certificates)
+    .where(
+        certificates.c.issuer == bindparam("of"),
+        certificates.c.serial == bindparam("number"),
+        certificates.c.state == State.PLANNED,
+    )
+    .values(state=State.ISSUED, der=bindparam("signed"))
+)
+
+
 def plan(connection: Connection, prepared: Prepared, account_id: str | None) -> None:
     """Make the intention to sign durable; raises `StoreUnavailable` if the serial was ever drawn before."""
-    row = {
-        "issuer": prepared.issuer,
-        "serial": serial_text(prepared.serial),
-        "profile": prepared.profile,
-        "state": State.PLANNED,
-        "subject": prepared.subject.rfc4514_string(),
-        "not_before": prepared.not_before,
-        "not_after": prepared.not_after,
-        "account_id": account_id,
-    }
+    plan_all(connection, [(prepared, account_id)])
+
+
+def plan_all(connection: Connection, wanted: Sequence[tuple[Prepared, str | None]]) -> None:
+    """Make many intentions durable, each for an account or the service itself."""
+    rows = [
+        {
+            "issuer": prepared.issuer,
+            "serial": serial_text(prepared.serial),
+            "profile": prepared.profile,
+            "state": State.PLANNED,
+            "subject": prepared.subject.rfc4514_string(),
+            "not_before": prepared.not_before,
+            "not_after": prepared.not_after,
+            "account_id": account_id,
+        }
+        for prepared, account_id in wanted
+    ]
     try:
-        connection.execute(certificates.insert(), row)
+        connection.execute(_plan, rows)
     except IntegrityError as error:
-        raise StoreUnavailable(f"serial {row['serial']} of {prepared.issuer} was drawn before") from error
+        raise StoreUnavailable(f"a serial number of {rows[0]['issuer']} was drawn before") from error
 
 
 def issued(connection: Connection, issuer: str, certificate: x509.Certificate) -> None:
     """Record that a planned certificate was signed."""
-    done = connection.execute(
-        update(certificates)
-        .where(
-            certificates.c.issuer == issuer,
-            certificates.c.serial == serial_text(certificate.serial_number),
-            certificates.c.state == State.PLANNED,
-        )
-        .values(state=State.ISSUED, der=certificate.public_bytes(Encoding.DER))
-    )
-    if done.rowcount != 1:
-        raise StoreUnavailable(f"{issuer} signed a certificate that was never planned")
+    issued_all(connection, [(issuer, certificate)])
+
+
+def issued_all(connection: Connection, signed: Sequence[tuple[str, x509.Certificate]]) -> None:
+    """Record that planned certificates were signed, each by its issuer."""
+    rows = [
+        {"of": issuer, "number": serial_text(one.serial_number), "signed": one.public_bytes(Encoding.DER)}
+        for issuer, one in signed
+    ]
+    if connection.execute(_issued, rows).rowcount != len(rows):
+        raise StoreUnavailable(f"{rows[0]['of']} signed a certificate that was never planned")
 
 
 def find(connection: Connection, issuer: str, serial: str) -> Standing | None:
@@ -167,6 +190,79 @@ def revoke(connection: Connection, issuer: str, serial: str, reason: str, now: d
     if found is None:
         raise StoreUnavailable(f"{issuer}/{serial} vanished while it was revoked")
     return found
+
+
+def issued_since(connection: Connection, issuer: str, since: datetime) -> list[bytes]:
+    """Return every certificate (DER) that an issuer signed and whose time began at `since` or later."""
+    rows = connection.execute(
+        select(certificates.c.der)
+        .where(certificates.c.issuer == issuer, certificates.c.not_before >= since, certificates.c.der.is_not(None))
+        .order_by(certificates.c.not_before)
+    )
+    return [bytes(row.der) for row in rows]
+
+
+def issued_as(connection: Connection, issuer: str, profile: str) -> list[bytes]:
+    """Return the certificates (DER) of one kind that an issuer signed and that are not revoked, newest first."""
+    rows = connection.execute(
+        select(certificates.c.der)
+        .where(
+            certificates.c.issuer == issuer,
+            certificates.c.profile == profile,
+            certificates.c.state == State.ISSUED,
+            certificates.c.der.is_not(None),
+        )
+        .order_by(desc(certificates.c.not_before))
+    )
+    return [bytes(row.der) for row in rows]
+
+
+def certificate_of(connection: Connection, issuer: str, serial: str) -> bytes | None:
+    """Return a certificate as it was signed, DER."""
+    row = connection.execute(
+        select(certificates.c.der).where(certificates.c.issuer == issuer, certificates.c.serial == serial)
+    ).one_or_none()
+    return None if row is None or row.der is None else bytes(row.der)
+
+
+def adopt(connection: Connection, issuer: str, profile: str, certificate: x509.Certificate) -> None:
+    """Enter a certificate that was signed where the issuer's key is, so that its status can be told here."""
+    row = {
+        "issuer": issuer,
+        "serial": serial_text(certificate.serial_number),
+        "profile": profile,
+        "state": State.ISSUED,
+        "subject": certificate.subject.rfc4514_string(),
+        "not_before": certificate.not_valid_before_utc,
+        "not_after": certificate.not_valid_after_utc,
+        "der": certificate.public_bytes(Encoding.DER),
+    }
+    connection.execute(certificates.insert(), row)
+
+
+def adopt_revoked(connection: Connection, issuer: str, serial: str, since: datetime, until: datetime) -> None:
+    """Enter a certificate of which nothing is known but that a list has its number; it is to be revoked next."""
+    row = {
+        "issuer": issuer,
+        "serial": serial,
+        "profile": "unknown",
+        "state": State.ISSUED,
+        "subject": "",
+        "not_before": since,
+        "not_after": until,
+    }
+    connection.execute(certificates.insert(), row)
+
+
+def revoked_serials(connection: Connection, among: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return which certificates, by issuer and serial number, are revoked."""
+    if not among:
+        return set()
+    wanted = tuple_(certificates.c.issuer, certificates.c.serial).in_(list(among))
+    rows = connection.execute(
+        select(certificates.c.issuer, certificates.c.serial).where(wanted, certificates.c.state == State.REVOKED)
+    )
+    return {(row.issuer, row.serial) for row in rows}
 
 
 def revoked(connection: Connection, issuer: str) -> list[Standing]:
