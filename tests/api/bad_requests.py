@@ -157,12 +157,13 @@ def ask(client: httpx.Client, token: str, bad: Bad) -> httpx.Response:
 
 def main() -> int:
     """Serve, send every bad request, and print what each got; fails if one got something else."""
+    from custody import init_options  # noqa: PLC0415 - the same
     from served import Served, free_port, make_partner  # noqa: PLC0415 - found through the path set below
 
     wrong = 0
     with tempfile.TemporaryDirectory() as place:
         served = Served(Path(place) / "home", free_port(), free_port())
-        served.intaglio("init", "--api-port", str(served.api_port), "--pki-port", str(served.pki_port))
+        served.intaglio("init", "--api-port", str(served.api_port), "--pki-port", str(served.pki_port), *init_options())
         served.start()
         try:
             partner = make_partner(served, Path(place) / "partner", "--kind", "individual")

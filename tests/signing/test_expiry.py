@@ -1,7 +1,6 @@
 """Ten minutes: an identity signs until its last second and never after, and its key is destroyed, provably."""
 
 import asyncio
-import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,50 +8,33 @@ import pytest
 from cryptography.hazmat import asn1
 from sqlalchemy import select
 
-from intaglio.accounts import onboarding, quota
-from intaglio.accounts.kinds import Kind
-from intaglio.accounts.policy import load
+from intaglio.accounts import quota
 from intaglio.accounts.quota import Resource
-from intaglio.accounts.register import policy_document
-from intaglio.accounts.sessions import Caller
 from intaglio.clock import ManualClock
 from intaglio.database.engine import reading, transaction
 from intaglio.errors import ClockUntrusted, KeyUnavailable, NotFound
+from intaglio.keys.algorithm import PrivateKey
+from intaglio.keys.custody import SealedKey
+from intaglio.keys.register import identity_keys
 from intaglio.ledger.writer import latest
 from intaglio.pki.der import element
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.revocation import register
 from intaglio.service.composition import running
 from intaglio.service.home import Home
-from intaglio.service.initialisation import Beginning, initialise
 from intaglio.signing.destruction import destroy_expired
-from intaglio.signing.digest import Digest
 from intaglio.signing.engine import Engine
 from intaglio.signing.identity import create_identity
-from intaglio.signing.register import identities
 from intaglio.signing.signature import sign_digest
 from intaglio.signing.timestamp import answer_request, stamp_digest
 from intaglio.timestamping.tsp import sha256_imprint
+from onboarded import DIGEST, caller, small_home
 from served import JOHN_DOE
-
-DIGEST = Digest(hashlib.sha256(b"x").digest())
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    beginning = Beginning(algorithm="p-256")
-    return initialise(tmp_path / "home", beginning, datetime.now(UTC), lambda _: None)
-
-
-def caller(home: Home) -> Caller:
-    now = datetime.now(UTC)
-    with transaction(home.engine) as connection:
-        account = onboarding.create_account(
-            connection, home.chain, name="T", kind=Kind.INDIVIDUAL, hierarchy=Hierarchy.TEST, organization=None,
-            country=None, granted={Resource.SIGNATURES: 10, Resource.TIMESTAMPS: 10}, now=now,
-        )  # fmt: skip
-        document, _ = policy_document(connection, account.id)
-    return Caller(account, "c", "0" * 64, load(document), now + timedelta(days=1))
+    return small_home(tmp_path / "home")
 
 
 def test_an_identity_ends_and_its_key_with_it(home: Home) -> None:
@@ -71,9 +53,9 @@ def test_an_identity_ends_and_its_key_with_it(home: Home) -> None:
                 await sign_digest(engine, who, made.id, DIGEST, "r3")
             assert await destroy_expired(engine) == 1
             with reading(home.engine) as connection:
-                row = connection.execute(select(identities).where(identities.c.id == made.id)).one()
+                row = connection.execute(select(identity_keys).where(identity_keys.c.id == made.id)).one()
                 entry = latest(connection, most=1, kind="key.destroyed")
-            assert (row.sealed_key, row.destroyed_at) == (None, clock.now())
+            assert (row.sealed, row.destroyed_at) == (None, clock.now())
             assert made.id.encode() in entry[0].body
             # the clock turned back brings nothing back
             clock.advance(timedelta(minutes=-5))
@@ -109,14 +91,15 @@ def test_a_key_read_before_a_revocation_is_not_used_after_it(home: Home, monkeyp
             engine = service.engine
             made = await create_identity(engine, who, JOHN_DOE, "r1")
             engine.live.clear()
-            unseal = engine.custody.unseal
+            custody = engine.custody(home.identities)
+            opened = custody.open
 
-            def slow(sealed: bytes, context: str) -> object:
-                key = unseal(sealed, context)
-                engine.live.clear()  # the revocation becomes known while the key is being unsealed
-                return key
+            def slow(key: SealedKey) -> PrivateKey:
+                found = opened(key)
+                engine.live.clear()  # the revocation becomes known while the key is being opened
+                return found
 
-            monkeypatch.setattr(engine.custody, "unseal", slow)
+            monkeypatch.setattr(custody, "open", slow)
             await sign_digest(engine, who, made.id, DIGEST, "r2")
             assert len(engine.live) == 0
 

@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from intaglio.api import problems, public, reference, v2
+from intaglio.api import metrics, problems, public, reference, v2
 from intaglio.api.direct import Direct
 from intaglio.api.gate import Gate
 from intaglio.errors import IntaglioError
@@ -68,3 +68,8 @@ def public_pki(service: Service) -> Gate:
     """Return the application of the public listener."""
     docs = Router("/v2", route_handlers=list(reference.HANDLERS))
     return Gate(_litestar(service, [*public.HANDLERS, docs]), service, json_only=False)
+
+
+def measures(service: Service) -> Gate:
+    """Return the application of the metrics listener."""
+    return Gate(_litestar(service, list(metrics.HANDLERS)), service, json_only=False)

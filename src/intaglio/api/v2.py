@@ -16,7 +16,6 @@ from intaglio.api.direct import CONTENT_TYPE
 from intaglio.errors import Malformed
 from intaglio.ledger.entry import Event
 from intaglio.service.composition import Service
-from intaglio.signing.identity import create_identity
 from intaglio.signing.trust import certificate_path, chain_of_trust
 
 AnyRequest = Request[Any, Any, Any]
@@ -128,31 +127,11 @@ def _place(error: msgspec.ValidationError) -> str:
     return sentence.split("`")[1] if " field `" in sentence else "body"
 
 
-@post("/identity", status_code=200)
-async def identity(request: AnyRequest) -> Response[bytes]:
-    """Create a signing identity: a new key and its certificate, for ten minutes."""
-    caller = await _caller(request)
-    try:
-        sent = msgspec.json.decode(await request.body() or b"null")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed("The body is not JSON.", {"body": "is not JSON"}) from error
-    except RecursionError as error:
-        raise Malformed("The body is nested too deeply.", {"body": "is nested too deeply"}) from error
-    made = await create_identity(_service(request).engine, caller, sent, _request_id(request))
-    return answer(
-        Identity(
-            made.id,
-            pem_chain(made.certificate).decode("ascii"),
-            base64.b64encode(made.ocsp_response).decode("ascii"),
-        )
-    )
-
-
 @get("/certificate_path")
 async def path(request: AnyRequest) -> Response[bytes]:
     """Return the certificates between the signing certificate and the root."""
     caller = await _caller(request)
-    return answer(Path(pem_chain(*certificate_path(_service(request).engine, caller)).decode("ascii")))
+    return answer(Path(pem_chain(*await certificate_path(_service(request).engine, caller)).decode("ascii")))
 
 
 @get("/trustchain")
@@ -203,7 +182,6 @@ def _made(resource: Resource) -> HTTPRouteHandler:
 
 HANDLERS: list[HTTPRouteHandler] = [
     login,
-    identity,
     path,
     trustchain,
     validationpolicy,

@@ -1,37 +1,89 @@
-"""Use case: destroy the keys of identities whose time is over, and record that it was done."""
+"""Use case: destroy the keys whose time is over, then the sealing keys under which none is left; record both."""
+
+import logging
+from collections import Counter, defaultdict
+from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Connection
 
+from intaglio.errors import KeyUnavailable
+from intaglio.keys import register as keys
+from intaglio.keys.custody import Form, SealedKey
 from intaglio.ledger.entry import Event
 from intaglio.signing import register
 from intaglio.signing.engine import Engine
 
+_log = logging.getLogger("intaglio.signing")
+
 
 async def destroy_expired(engine: Engine) -> int:
-    """Destroy expired keys in memory and in the store, each with its entry; return how many rows."""
+    """Destroy what is over, in memory, in the store and in the token, each with its entry; return how many keys.
+
+    1. keys in memory are forgotten; 2. keys that exist on their own are discarded; 3. sealed texts are overwritten,
+    with their entries; 4. epochs without keys lose their sealing key, 5. with an entry each.
+    What cannot be destroyed now is logged and tried again the next time.
+    """
     now = engine.clock.now()
+    # 1
     engine.live.destroy_expired(now)
-    found = await engine.commits.read(lambda connection: register.expired(connection, now))
-    if not found:
-        return 0
+    # 2
+    discarded: list[tuple[SealedKey, bool]] = []
+    for key, certified in await engine.commits.read(lambda connection: keys.over(connection, now)):
+        try:
+            if key.form == Form.RESIDENT:
+                await engine.lanes.run(engine.custody(key.form).discard, key)
+        except KeyUnavailable as error:
+            _log.warning("the key %s will be destroyed later: %s", key.id, error)
+        else:
+            discarded.append((key, certified))
+    # 3
+    destroyed = await engine.commits.write(lambda c: _destroy(engine, c, discarded, now)) if discarded else 0
+    # 4, 5
+    for epoch in await engine.commits.read(lambda connection: keys.epochs_over(connection, now)):
+        try:
+            await engine.lanes.run(engine.custody(epoch.form).end_epoch, epoch.id)
+        except KeyUnavailable as error:
+            _log.warning("the sealing key of the epoch %s will be destroyed later: %s", epoch.id, error)
+        else:
+            await engine.commits.write(partial(_end, engine, epoch, now))
+    await _forget_others(engine)
+    return destroyed
 
-    def destroy(connection: Connection) -> int:
-        # Read again inside the writing transaction: another process may have destroyed some meanwhile.
-        over = register.expired(connection, now)
-        register.destroy_keys(connection, [identity.id for identity in over], now)
-        engine.chain.append(
-            connection,
-            [
-                Event(
-                    at=now,
-                    kind="key.destroyed",
-                    account_id=identity.account_id,
-                    reference=identity.id,
-                    details={"not_after": identity.not_after},
-                )
-                for identity in over
-            ],
+
+def _destroy(engine: Engine, connection: Connection, found: list[tuple[SealedKey, bool]], now: datetime) -> int:
+    # Another process may have destroyed some meanwhile.
+    here = keys.destroy(connection, [key.id for key, _ in found], now)
+    accounts = register.accounts_of(connection, here)
+    events = [
+        Event(
+            at=now,
+            kind="key.destroyed",
+            account_id=accounts.get(key.id),
+            reference=key.id,
+            details={"not_after": key.not_after, "form": key.form, "epoch": key.epoch},
         )
-        return len(over)
+        for key, certified in found
+        if certified and key.id in here
+    ]
+    aged = Counter(key.epoch for key, certified in found if not certified and key.id in here)
+    events += [
+        Event(at=now, kind="pool.aged", reference=epoch, details={"keys": number}) for epoch, number in aged.items()
+    ]
+    engine.chain.append(connection, events)
+    return len(here)
 
-    return await engine.commits.write(destroy)
+
+def _end(engine: Engine, epoch: keys.Epoch, now: datetime, connection: Connection) -> None:
+    if keys.end_epoch(connection, epoch.id, now):
+        details = {"form": epoch.form, "begins_at": epoch.begins_at, "ends_at": epoch.ends_at}
+        engine.chain.append(connection, [Event(at=now, kind="epoch.destroyed", reference=epoch.id, details=details)])
+
+
+async def _forget_others(engine: Engine) -> None:
+    """Drop from memory what belongs to epochs that another process ended."""
+    living: defaultdict[Form, set[str]] = defaultdict(set)
+    for epoch in await engine.commits.read(keys.living_epochs):
+        living[epoch.form].add(epoch.id)
+    for form, custody in engine.custodies.items():
+        custody.remember_only(living[form])

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Set as AbstractSet
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,14 +14,19 @@ from intaglio.accounts import quota
 from intaglio.accounts.quota import Resource
 from intaglio.clock import Clock
 from intaglio.database.commits import Batch, Commits
-from intaglio.errors import IntaglioError
-from intaglio.keys.custody import Custody
+from intaglio.errors import IntaglioError, IssuanceRefused, KeyUnavailable
+from intaglio.keys.algorithm import PrivateKey
+from intaglio.keys.custody import Form, IdentityCustody, SealedKey
+from intaglio.keys.lanes import Lanes
 from intaglio.keys.live import LiveKeys
+from intaglio.keys.pool import Pool
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
+from intaglio.pki.hierarchy import Family, Hierarchy
 from intaglio.pki.issuer import Issuer
 from intaglio.revocation.answers import Answers
 from intaglio.revocation.ocsp import Responder
+from intaglio.signing.issuance import Issuance
 from intaglio.timestamping.authority import Authority
 
 P = ParamSpec("P")
@@ -58,15 +64,24 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """Everything that signing needs, each part concrete."""
+    """Everything that signing needs, each part concrete.
+
+    `families`, `revoked` and the mappings from names change while the service runs, when the hierarchy does; `revoked`
+    are the members whose own certificates are, `above` is the issuer of each.
+    """
 
     clock: Clock
     commits: Commits
     chain: Chain
     spending: Spending
-    custody: Custody
+    issuance: Issuance
+    pool: Pool
+    custodies: Mapping[Form, IdentityCustody]
     live: LiveKeys
-    threads: ThreadPoolExecutor
+    lanes: Lanes
+    families: Mapping[Hierarchy, Family]
+    revoked: AbstractSet[str]
+    above: Mapping[str, str]
     issuers: Mapping[str, Issuer]
     responders: Mapping[str, Responder]
     authorities: Mapping[str, Authority]
@@ -101,7 +116,7 @@ class Engine:
 
         Raises what refused the commit; whether `work` failed is told by its future.
         """
-        done = self.threads.submit(work, *args, **kwargs)
+        done = self.lanes.submit(work, *args, **kwargs)
         try:
             await self.commits.together(batch, argument, beside=done)
         except BaseException:
@@ -109,9 +124,28 @@ class Engine:
             raise
         return done
 
-    async def in_thread(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Do cryptography beside the event loop: pyca lets go of the interpreter meanwhile."""
-        loop = asyncio.get_running_loop()
-        if kwargs:
-            return await loop.run_in_executor(self.threads, lambda: work(*args, **kwargs))
-        return await loop.run_in_executor(self.threads, work, *args)
+    def issuing(self, hierarchy: Hierarchy) -> str:
+        """Return the CA that issues for a hierarchy; raises `IssuanceRefused` while there is none that may."""
+        return self._serving(hierarchy, self.families.get(hierarchy, Family()).issuing, "issuing CA")
+
+    def stamping(self, hierarchy: Hierarchy) -> str:
+        """Return the TSA of a hierarchy; raises `IssuanceRefused` while there is none that may."""
+        return self._serving(hierarchy, self.families.get(hierarchy, Family()).tsa, "TSA")
+
+    def _serving(self, hierarchy: Hierarchy, name: str | None, role: str) -> str:
+        if name is None:
+            raise IssuanceRefused(f"no {role} is active for {hierarchy}: see docs/operate/authorities.md")
+        if name in self.revoked:
+            raise IssuanceRefused(f"the {role} {name} is revoked, and no other is active for {hierarchy}")
+        return name
+
+    def custody(self, form: Form) -> IdentityCustody:
+        """Return where keys of `form` are; raises `KeyUnavailable` when this process has no way there."""
+        found = self.custodies.get(form)
+        if found is None:
+            raise KeyUnavailable(f"keys of the form {form} need a token, and none is configured")
+        return found
+
+    def open_key(self, key: SealedKey) -> PrivateKey:
+        """Return an identity's private key, ready to sign; raises `KeyUnavailable`."""
+        return self.custody(key.form).open(key)

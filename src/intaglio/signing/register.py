@@ -1,11 +1,14 @@
-"""The register of signing identities and their sealed keys."""
+"""The register of signing identities."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Column, Connection, ForeignKey, LargeBinary, String, Table, and_, select, update
+from sqlalchemy import Column, Connection, ForeignKey, Index, String, Table, and_, func, select
 
 from intaglio.database.schema import Instant, metadata
+from intaglio.keys.custody import SealedKey
+from intaglio.keys.register import sealed_key
 from intaglio.revocation.register import State, certificates
 
 identities = Table(
@@ -16,66 +19,73 @@ identities = Table(
     Column("issuer", String(32), nullable=False),
     Column("serial", String(40), nullable=False),
     Column("algorithm", String(16), nullable=False),
-    Column("sealed_key", LargeBinary),
     Column("created_at", Instant, nullable=False),
-    Column("not_after", Instant, nullable=False, index=True),
-    Column("destroyed_at", Instant),
+    Column("not_after", Instant, nullable=False),
+    Index("identities_by_account", "account_id", "not_after"),
 )
 
 
+_add = identities.insert()
+
+
 class Identity(msgspec.Struct, frozen=True):
-    """A signing identity; `sealed_key` None means that its key is destroyed."""
+    """A signing identity; its key has the same id."""
 
     id: str
     account_id: str
     issuer: str
     serial: str
     algorithm: str
-    sealed_key: bytes | None
     created_at: datetime
     not_after: datetime
-    destroyed_at: datetime | None = None
 
 
-def add(connection: Connection, identity: Identity) -> None:
-    """Write a new identity."""
-    connection.execute(identities.insert(), msgspec.structs.asdict(identity))
+def add(connection: Connection, new: Sequence[Identity]) -> None:
+    """Write new identities."""
+    connection.execute(_add, [msgspec.structs.asdict(identity) for identity in new])
 
 
-def usable(connection: Connection, identity_id: str, account_id: str, now: datetime) -> Identity | None:
-    """Return an account's identity whose key may sign now, or None: unknown, foreign, expired and revoked are one."""
+def usable(
+    connection: Connection, identity_id: str, account_id: str, now: datetime, revoked: Collection[str] = ()
+) -> SealedKey | None:
+    """Return the key of an account's identity if it may sign now, or None: unknown, foreign, over, revoked are one.
+
+    Those of a CA that is in `revoked` are, too: what they signed now would never hold.
+    """
     certificate = and_(certificates.c.issuer == identities.c.issuer, certificates.c.serial == identities.c.serial)
-    row = connection.execute(
-        select(identities)
+    found = connection.execute(
+        select(identities.c.id)
         .join(certificates, certificate)
         .where(
             identities.c.id == identity_id,
             identities.c.account_id == account_id,
             identities.c.not_after >= now,
-            identities.c.sealed_key.is_not(None),
             certificates.c.state == State.ISSUED,
+            identities.c.issuer.not_in(list(revoked)),
         )
     ).one_or_none()
-    return None if row is None else _identity(row)
+    return None if found is None else sealed_key(connection, identity_id)
 
 
-def expired(connection: Connection, now: datetime, most: int = 500) -> list[Identity]:
-    """Return identities whose time is over and whose key still exists."""
+def find(connection: Connection, identity_id: str) -> Identity | None:
+    """Return an identity, whoever's and however old."""
+    row = connection.execute(select(identities).where(identities.c.id == identity_id)).one_or_none()
+    return None if row is None else Identity(*row)
+
+
+def latest_issuers(connection: Connection, account_id: str, now: datetime) -> list[str]:
+    """Return the issuers of an account's identities that can still sign, that of the newest first."""
+    newest = func.max(identities.c.created_at)
     rows = connection.execute(
-        select(identities)
-        .where(identities.c.not_after < now, identities.c.sealed_key.is_not(None))
-        .order_by(identities.c.not_after)
-        .limit(most)
+        select(identities.c.issuer)
+        .where(identities.c.account_id == account_id, identities.c.not_after >= now)
+        .group_by(identities.c.issuer)
+        .order_by(newest.desc())
     )
-    return [_identity(row) for row in rows]
+    return [row.issuer for row in rows]
 
 
-def destroy_keys(connection: Connection, identity_ids: list[str], now: datetime) -> None:
-    """Overwrite the sealed keys; what stays is that there was an identity."""
-    connection.execute(
-        update(identities).where(identities.c.id.in_(identity_ids)).values(sealed_key=None, destroyed_at=now)
-    )
-
-
-def _identity(row: object) -> Identity:
-    return Identity(**{name: getattr(row, name) for name in Identity.__struct_fields__})
+def accounts_of(connection: Connection, identity_ids: Collection[str]) -> dict[str, str]:
+    """Return the account of each identity."""
+    rows = connection.execute(select(identities.c.id, identities.c.account_id).where(identities.c.id.in_(identity_ids)))
+    return {row.id: row.account_id for row in rows}

@@ -35,7 +35,9 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
     """
     now = engine.clock.now()
     # 1, 2
-    key = await _key(engine, caller, identity_id, now)
+    # The account is part of the name, so that another account's identity is simply not found.
+    owner = f"{caller.account.id}/{identity_id}"
+    key = engine.live.get(owner, now) or await _opened(engine, caller, identity_id, owner, now)
     # 3, 4
     event = Event(
         at=now,
@@ -51,22 +53,21 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
     try:
         return signing.result()
     except Exception as error:
+        # Where it was may be gone, and the key not: the next request opens it anew.
+        engine.live.drop(owner)
         await engine.undo(spent, "signature.failed", error)
         raise KeyUnavailable(f"the key of {identity_id} could not sign: {error}") from error
 
 
-async def _key(engine: Engine, caller: Caller, identity_id: str, now: datetime) -> PrivateKey:
-    # The account is part of the name, so that another account's identity is simply not found.
-    owner = f"{caller.account.id}/{identity_id}"
-    key = engine.live.get(owner, now)
-    if key is not None:
-        return key
+async def _opened(engine: Engine, caller: Caller, identity_id: str, owner: str, now: datetime) -> PrivateKey:
     generation = engine.live.generation
-    identity = await engine.commits.read(lambda c: register.usable(c, identity_id, caller.account.id, now))
-    if identity is None or identity.sealed_key is None:
+    sealed = await engine.commits.read(
+        lambda c: register.usable(c, identity_id, caller.account.id, now, engine.revoked)
+    )
+    if sealed is None:
         raise not_found()
-    key = await engine.in_thread(engine.custody.unseal, identity.sealed_key, identity_id)
-    engine.live.put(owner, key, identity.not_after, generation)
+    key = await engine.lanes.run(engine.open_key, sealed)
+    engine.live.put(owner, key, sealed.not_after, generation)
     return key
 
 

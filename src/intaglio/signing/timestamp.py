@@ -6,7 +6,7 @@ from datetime import datetime
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sessions import Caller
 from intaglio.ledger.entry import Event
-from intaglio.pki.hierarchy import FAMILIES, Hierarchy
+from intaglio.pki.hierarchy import Hierarchy
 from intaglio.signing.digest import Digest
 from intaglio.signing.engine import Engine, Spent
 from intaglio.timestamping.tsp import MessageImprint, StampRefused, granted, rejected, sha256_imprint
@@ -27,7 +27,7 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     """
     # 1
     now = engine.clock.now()
-    tsa = FAMILIES[caller.account.hierarchy].tsa
+    tsa = engine.stamping(caller.account.hierarchy)
     serial = new_serial()
     imprint = sha256_imprint(digest.value)
     # 2, 3
@@ -48,7 +48,7 @@ async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, reque
     Raises a `ServiceFault` when the time cannot be trusted or the entry not be written.
     """
     now = engine.clock.now()
-    tsa = FAMILIES[hierarchy].tsa
+    tsa = engine.stamping(hierarchy)
     try:
         request = engine.authorities[tsa].read(der)
     except StampRefused as refusal:
