@@ -5,16 +5,23 @@ from collections.abc import Iterator
 
 import pytest
 
+from custody import begin, end, init_options
 from served import Partner, Served, free_port, make_partner
 
 os.environ.pop("INTAGLIO_HOME", None)
+# Before any test asks: a module reads its configuration once in a process.
+begin()
+
+
+def pytest_unconfigure() -> None:
+    end()
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("service") / "home"
     service = Served(home, free_port(), free_port())
-    service.intaglio("init", "--api-port", str(service.api_port), "--pki-port", str(service.pki_port))
+    service.intaglio("init", "--api-port", str(service.api_port), "--pki-port", str(service.pki_port), *init_options())
     service.start()
     yield service
     assert service.stop() == 0

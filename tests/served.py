@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import signal
 import socket
 import ssl
@@ -17,9 +18,18 @@ import httpx
 BIN = Path(sys.executable).parent
 
 
-def run(*command: str | Path, stdin: bytes | None = None, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+def run(
+    *command: str | Path, stdin: bytes | None = None, check: bool = True, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     """Run a command, bounded in time; its output is in the failure's message."""
-    done = subprocess.run([str(part) for part in command], input=stdin, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(
+        [str(part) for part in command],
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
     if check:
         assert done.returncode == 0, (command, done.stdout.decode(), done.stderr.decode())
     return done
@@ -40,6 +50,8 @@ class Served:
     pki_port: int
     process: subprocess.Popen[bytes] | None = None
     log: Path = field(default_factory=Path)
+    # What its processes have in their environment above this one's.
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def public(self) -> str:
@@ -51,7 +63,7 @@ class Served:
 
     def intaglio(self, *arguments: str | Path) -> Any:
         """Run a command of `intaglio` and return its JSON."""
-        done = run(BIN / "intaglio", *arguments, "--home", self.home, "--json")
+        done = run(BIN / "intaglio", *arguments, "--home", self.home, "--json", environment=self.environment)
         return json.loads(done.stdout)
 
     def start(self) -> None:
@@ -59,7 +71,10 @@ class Served:
         out = self.home.parent / f"{self.home.name}.out"
         with self.log.open("ab") as errors, out.open("wb") as output:
             self.process = subprocess.Popen(
-                [BIN / "intaglio", "serve", "--home", self.home, "--json"], stdout=output, stderr=errors
+                [BIN / "intaglio", "serve", "--home", self.home, "--json"],
+                stdout=output,
+                stderr=errors,
+                env={**os.environ, **self.environment},
             )
         for _ in range(200):
             if out.stat().st_size:

@@ -3,10 +3,8 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
 
 from intaglio import __version__
 from intaglio.accounts.sessions import Sessions
@@ -14,16 +12,17 @@ from intaglio.clock import Clock, SystemClock
 from intaglio.database.commits import Commits
 from intaglio.database.engine import migrate, reading
 from intaglio.errors import IntaglioError, StoreUnavailable
+from intaglio.keys.lanes import Lanes
 from intaglio.keys.live import LiveKeys
 from intaglio.ledger.entry import Event
-from intaglio.pki.hierarchy import AUTHORITIES, FAMILIES, Hierarchy
-from intaglio.pki.profiles import PROFILES, policy_oid
 from intaglio.revocation.answers import Answers
-from intaglio.revocation.ocsp import Responder
+from intaglio.service.following import follow, refresh
 from intaglio.service.home import TOKEN_SECRET, Home
+from intaglio.service.refill import key_pool
+from intaglio.service.serving import Serving
 from intaglio.signing.destruction import destroy_expired
 from intaglio.signing.engine import Engine, Spending
-from intaglio.timestamping.authority import Authority
+from intaglio.signing.issuance import Issuance
 
 _log = logging.getLogger("intaglio.service")
 
@@ -37,6 +36,7 @@ class Service:
     home: Home
     engine: Engine
     sessions: Sessions
+    serving: Serving
     draining: bool = False
 
     async def record(self, event: Event) -> None:
@@ -52,6 +52,13 @@ class Service:
             await asyncio.wait_for(self.sessions.refresh(), 2)
         except (IntaglioError, TimeoutError):
             troubles["database"] = "does not answer"
+        if self.engine.lanes.lost or self.engine.pool.hung:
+            troubles["keys"] = "the token does not answer"
+        elif self.home.token is not None:
+            try:
+                await asyncio.wait_for(self.engine.lanes.run(self.home.token.check), 2)
+            except (IntaglioError, TimeoutError):
+                troubles["keys"] = "the token does not answer"
         return troubles
 
 
@@ -63,51 +70,35 @@ def compose(home: Home, clock: Clock) -> Service:
         if not home.chain.begun(connection):
             raise StoreUnavailable("the database is empty: it is not the one that this service was made with")
     commits = Commits(home.engine, most_waiting=settings.limits.waiting_writes)
-    issuers = {name: home.issuer(name) for name in AUTHORITIES}
-    leaf = timedelta(hours=settings.status.leaf_hours)
-    authority = timedelta(hours=settings.status.authority_hours)
-    roots = {family.root for family in FAMILIES.values()}
-    responders = {
-        name: Responder(
-            home.certificate(name),
-            home.certificate(f"{name}-ocsp"),
-            home.keyring.key(f"{name}-ocsp"),
-            authority if name in roots else leaf,
-        )
-        for name in AUTHORITIES
-    }
-    authorities = {
-        family.tsa: Authority(
-            certificate=home.certificate(family.tsa),
-            chain=[home.certificate(family.root)],
-            key=home.keyring.key(family.tsa),
-            policy=policy_oid(
-                settings.policy_arc, PROFILES["tsa"].policy or "any", test=hierarchy == Hierarchy.TEST
-            ).dotted_string,
-            accuracy=timedelta(milliseconds=settings.timestamp.accuracy_ms),
-        )
-        for hierarchy, family in FAMILIES.items()
-    }
+    lanes = Lanes("sign", settings.keys.signing_threads, home.patience_seconds)
+    serving = Serving()
+    serving.take(serving.open(home, home.roster()))
     engine = Engine(
         clock=clock,
         commits=commits,
         chain=home.chain,
         spending=Spending(home.chain),
-        custody=home.identity_custody,
-        live=LiveKeys(settings.keys.live_keys),
-        threads=ThreadPoolExecutor(settings.keys.signing_threads, thread_name_prefix="sign"),
-        issuers=issuers,
-        responders=responders,
-        authorities=authorities,
-        answers=Answers(responders, issuers, commits),
+        issuance=Issuance(home.chain),
+        pool=key_pool(home, commits, clock),
+        custodies=home.custodies,
+        live=LiveKeys(settings.keys.live_keys if settings.hsm is None else settings.hsm.live_keys),
+        lanes=lanes,
+        families=serving.families,
+        revoked=serving.revoked,
+        above=serving.above,
+        issuers=serving.issuers,
+        responders=serving.responders,
+        authorities=serving.authorities,
+        answers=Answers(serving.responders, serving.issuers, commits, lanes),
     )
 
     def changed() -> None:
         engine.answers.forget()
         engine.live.clear()
+        serving.news.set()
 
     sessions = Sessions(commits, home.keyring.secret(TOKEN_SECRET), settings.token_lifetime, changed)
-    return Service(home, engine, sessions)
+    return Service(home, engine, sessions, serving)
 
 
 @asynccontextmanager
@@ -117,9 +108,11 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
     engine = service.engine
     engine.commits.start()
     await service.sessions.refresh()
+    await refresh(home, engine, service.serving)
     await service.record(Event(engine.clock.now(), "service.started", details={"version": __version__}))
     tasks = [
         asyncio.create_task(service.sessions.watch(), name="watch"),
+        asyncio.create_task(follow(home, engine, service.serving), name="hierarchy"),
         asyncio.create_task(_keep_house(service), name="housekeeping"),
     ]
     try:
@@ -131,23 +124,28 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
             with suppress(asyncio.CancelledError):
                 await task
         await engine.commits.stop()
-        engine.threads.shutdown()
+        engine.lanes.shutdown()
+        engine.pool.close()
         home.engine.dispose()
 
 
 async def _keep_house(service: Service) -> None:
     """Destroy what is over and publish what is due, for ever; a failure is logged and tried again."""
     engine = service.engine
+
+    async def publish_due() -> None:
+        for name in list(engine.issuers):
+            await engine.answers.revocation_list(name, engine.clock.now())
+
+    async def destroy_over() -> None:
+        await destroy_expired(engine)
+
     while True:
-        try:
-            await destroy_expired(engine)
-        except IntaglioError as error:
-            _log.warning("keys will be destroyed later: %s", error)
-        try:
-            for name in engine.issuers:
-                await engine.answers.revocation_list(name, engine.clock.now())
-        except IntaglioError as error:
-            _log.warning("revocation lists will be made later: %s", error)
-        except Exception:  # housekeeping must outlive any one failure
-            _log.exception("housekeeping failed and will be tried again")
+        for work in (destroy_over, publish_due):
+            try:
+                await work()
+            except IntaglioError as error:
+                _log.warning("%s is tried again later: %s", work.__name__, error)
+            except Exception:  # housekeeping must outlive any one failure
+                _log.exception("housekeeping failed and will be tried again")
         await asyncio.sleep(_HOUSEKEEPING_SECONDS)

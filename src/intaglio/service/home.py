@@ -3,10 +3,12 @@
 intaglio.toml      settings            master.key   the master key (or an environment variable)
 intaglio.db        state               keys/        the service's own keys, sealed
 pki/               certificates        tls/         anchors and certificate of the API listener
+                   and hierarchy.json, who is a member and who serves
 """
 
 import getpass
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +17,23 @@ from sqlalchemy import Engine
 
 from intaglio.database.engine import open_engine
 from intaglio.errors import KeyUnavailable
+from intaglio.keys.custody import Custody, Form, IdentityCustody
+from intaglio.keys.epoch_files import EpochFiles
+from intaglio.keys.hardware import ResidentIdentities, TokenCustody, WrappedIdentities
 from intaglio.keys.keyring import Keyring
 from intaglio.keys.sealing import SealingKey
-from intaglio.keys.software import SoftwareCustody
+from intaglio.keys.software import SoftwareCustody, SoftwareIdentities
+from intaglio.keys.token import Token
 from intaglio.ledger.writer import Chain
-from intaglio.pki.hierarchy import MEMBERS
+from intaglio.pki.hierarchy import KeyPlace, Roster
 from intaglio.pki.issuer import Issuer, Publication
+from intaglio.service.hsm import open_token
+from intaglio.service.roster import read as read_roster
 from intaglio.settings import Settings, database_url, load, master_key
 
 _PLACES = {"server": "tls/server-ca.crt", "tls": "tls/server.crt", "client": "tls/client-ca.crt"}
+# The TLS library takes its key from a file, not from a token.
+_TLS = "tls"
 TOKEN_SECRET = "access-tokens"  # noqa: S105 - the name of a sealed file
 
 
@@ -35,10 +45,22 @@ class Home:
     settings: Settings
     engine: Engine
     chain: Chain
-    custody: SoftwareCustody
-    identity_custody: SoftwareCustody
+    custody: Custody
+    token: Token | None
+    # How identities' keys are made, and everything that opens them.
+    identities: Form
+    custodies: Mapping[Form, IdentityCustody]
     keyring: Keyring
     places: Publication
+
+    @property
+    def patience_seconds(self) -> float | None:
+        """How long a call of the keys' store may take; None where nothing is asked of anything outside."""
+        return None if self.settings.hsm is None else self.settings.hsm.timeout_seconds
+
+    def roster(self) -> Roster:
+        """Return the members of the hierarchy and who serves, as of now; raises `ContentRefused`."""
+        return read_roster(self.path)
 
     def certificate(self, member: str) -> x509.Certificate:
         """Return the certificate of a member of the hierarchy."""
@@ -49,9 +71,11 @@ class Home:
             raise KeyUnavailable(f"the certificate of {member} cannot be read at {path}") from error
 
     def issuer(self, member: str) -> Issuer:
-        """Return a CA with its key; raises `KeyUnavailable`."""
-        test = next(one.test for one in MEMBERS if one.name == member)
-        return Issuer(member, self.certificate(member), self.keyring.key(member), self.places, test=test)
+        """Return a CA with its key; raises `NotFound`, or `KeyUnavailable` for one whose key is not here."""
+        found = self.roster().member(member)
+        if found.key != KeyPlace.HERE:
+            raise KeyUnavailable(f"the key of {member} is {found.key}")
+        return Issuer(member, self.certificate(member), self.keyring.key(member), self.places, test=found.test)
 
 
 def certificate_path(home: Path, member: str) -> Path:
@@ -67,14 +91,26 @@ def open_home(path: Path, actor: str | None = None, *, new: bool = False) -> Hom
     settings = load(path)
     master = master_key(settings, path)
     engine = open_engine(database_url(settings, path), new=new)
-    custody = SoftwareCustody(SealingKey(master, "service keys"))
+    service_keys = SealingKey(master, "service keys")
+    custodies: dict[Form, IdentityCustody] = {
+        Form.SOFTWARE: SoftwareIdentities(EpochFiles(path / settings.keys.epoch_folder, SealingKey(master, "epochs")))
+    }
+    custody: Custody = SoftwareCustody(service_keys)
+    token = open_token(settings, path) if settings.hsm is not None else None
+    if token is not None:
+        references = SealingKey(master, "identity keys on a token")
+        custody = TokenCustody(token, service_keys, frozenset({_TLS}))
+        custodies[Form.WRAPPED] = WrappedIdentities(token, references)
+        custodies[Form.RESIDENT] = ResidentIdentities(token, references)
     return Home(
         path=path,
         settings=settings,
         engine=engine,
         chain=Chain(actor or f"os:{os.environ.get('SUDO_USER') or getpass.getuser()}"),
         custody=custody,
-        identity_custody=SoftwareCustody(SealingKey(master, "identity keys")),
+        token=token,
+        identities=Form.SOFTWARE if settings.hsm is None else Form(settings.hsm.identities),
+        custodies=custodies,
         keyring=Keyring(path / "keys", custody, SealingKey(master, "service secrets")),
         places=Publication(settings.public.url, settings.policy_arc),
     )

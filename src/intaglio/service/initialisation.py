@@ -15,12 +15,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from intaglio.database.engine import migrate, transaction
 from intaglio.errors import Conflict, ContentRefused
+from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.ledger.entry import Event
 from intaglio.pki import text
-from intaglio.pki.hierarchy import SIZES, build
+from intaglio.pki.founding import SIZES, Algorithms, build
+from intaglio.pki.hierarchy import NOBODY, OFFLINE_ROOT, ROSTER, Roster
 from intaglio.revocation import register
 from intaglio.service.home import TOKEN_SECRET, Home, certificate_path, open_home
-from intaglio.settings import FILE_NAME
+from intaglio.service.roster import write
+from intaglio.settings import FILE_NAME, HsmSettings
 
 _MASTER_KEY = re.compile(r"\A(?:file:[\w./-]{1,200}|env:[A-Za-z_]\w{0,100})\Z")
 # CN is `<name> TEST Document Signing CA OCSP Responder`, 64 characters at most (X.520).
@@ -38,12 +41,31 @@ class Beginning(msgspec.Struct, frozen=True):
     bind: str | None = None
     policy_arc: str = "1.3.6.1.4.1.32473"
     algorithm: str = "rsa"
+    issuing_algorithm: str | None = None
+    tsa_algorithm: str | None = None
+    offline_root: bool = False
     master_key: str = "file:master.key"
+    hsm: HsmSettings | None = None
 
     @property
     def url(self) -> str:
         """Where the public listener is reached, as certificates state it."""
         return (self.public_url or f"http://{self.hosts[0]}:{self.public_port}").rstrip("/")
+
+    @property
+    def roster(self) -> Roster:
+        """The members that are made, and whom they serve."""
+        return OFFLINE_ROOT if self.offline_root else ROSTER
+
+    @property
+    def algorithms(self) -> Algorithms:
+        """The kinds of keys, once they are checked."""
+        found = SIZES[self.algorithm]
+        return msgspec.structs.replace(
+            found,
+            issuing=KeyAlgorithm(self.issuing_algorithm or found.issuing),
+            tsa=KeyAlgorithm(self.tsa_algorithm or found.tsa),
+        )
 
     @property
     def address(self) -> str:
@@ -59,9 +81,12 @@ class Beginning(msgspec.Struct, frozen=True):
             "public_url": text.fault_of_uri(self.url)
             or (None if self.url.startswith("http://") else "must be http://"),
             "algorithm": None if self.algorithm in SIZES else f"must be one of {', '.join(SIZES)}",
+            "issuing_algorithm": _fault_of_algorithm(self.issuing_algorithm),
+            "tsa_algorithm": _fault_of_algorithm(self.tsa_algorithm),
             "master_key": None if _MASTER_KEY.match(self.master_key) else "must be file:PATH or env:NAME",
             "bind": text.fault_of_ip_address(self.address),
             "pki_port": "must be another than the API's" if self.public_port == self.api_port else None,
+            "hsm_pin": _fault_of_pin(self.hsm),
             "host": None if self.hosts else "at least one is needed",
         }
         faults |= {f"host {host}": _fault_of_host(host) for host in self.hosts}
@@ -90,7 +115,25 @@ url = {quoted(self.url)}
 
 [keys]
 master_key = {quoted(self.master_key)}
-"""
+{self._hsm()}"""
+
+    def _hsm(self) -> str:
+        if self.hsm is None:
+            return ""
+        told = msgspec.to_builtins(self.hsm)
+        names = ("module", "token_label", "token_serial", "pin", "identities")
+        lines = [f"{name} = {json.dumps(told[name], ensure_ascii=False)}" for name in names if told[name] is not None]
+        return "\n# The token on which keys are made and kept.\n[hsm]\n" + "\n".join(lines) + "\n"
+
+
+def _fault_of_pin(hsm: HsmSettings | None) -> str | None:
+    if hsm is None or re.match(r"\A(?:file:/.+|env:[A-Za-z_]\w*)\Z", hsm.pin):
+        return None
+    return "must be file:/ABSOLUTE/PATH or env:NAME"
+
+
+def _fault_of_algorithm(name: str | None) -> str | None:
+    return None if name is None or name in list(KeyAlgorithm) else f"must be one of {', '.join(KeyAlgorithm)}"
 
 
 def _fault_of_host(host: str) -> str | None:
@@ -101,8 +144,13 @@ def _fault_of_host(host: str) -> str | None:
     return None
 
 
-def initialise(path: Path, beginning: Beginning, now: datetime, progress: Callable[[str], None]) -> Home:
-    """Make the home folder; raises `Conflict` if there is anything at `path`, `ContentRefused`, `KeyUnavailable`."""
+def initialise(
+    path: Path, beginning: Beginning, now: datetime, progress: Callable[[str], None], *, authorities: bool = True
+) -> Home:
+    """Make the home folder, `authorities` False without any of the hierarchy: for a root that a ceremony makes.
+
+    Raises `Conflict` if there is anything at `path`, `ContentRefused`, `KeyUnavailable`.
+    """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise Conflict(f"{path} exists and is not empty: nothing was changed.", {"home": "exists"})
     beginning.check()
@@ -112,7 +160,7 @@ def initialise(path: Path, beginning: Beginning, now: datetime, progress: Callab
         draft.mkdir(mode=0o700, parents=True)
         (draft / FILE_NAME).write_text(beginning.settings(), encoding="utf-8")
         _write_master_key(draft, beginning.master_key)
-        _fill(draft, beginning, now, progress)
+        _fill(draft, beginning, now, progress, authorities=authorities)
         if path.exists():
             path.rmdir()
         draft.rename(path)
@@ -133,21 +181,26 @@ def _write_master_key(home: Path, reference: str) -> None:
             file.write(secrets.token_hex(32) + "\n")
 
 
-def _fill(path: Path, beginning: Beginning, now: datetime, progress: Callable[[str], None]) -> None:
+def _fill(
+    path: Path, beginning: Beginning, now: datetime, progress: Callable[[str], None], *, authorities: bool
+) -> None:
     home = open_home(path, new=True)
     try:
         migrate(home.engine)
         for store in path.glob("*.db*"):
             store.chmod(0o600)
+        roster = beginning.roster if authorities else NOBODY
         made = build(
             beginning.name,
-            sizes=SIZES[beginning.algorithm],
+            sizes=beginning.algorithms,
             hosts=beginning.hosts,
             places=home.places,
             now=now,
             generate=home.custody.generate,
             progress=progress,
+            members=roster.members,
         )
+        write(path, Roster(tuple(one.member for one in made), roster.families))
         home.keyring.store_secret(TOKEN_SECRET, secrets.token_bytes(32))
         for one in made:
             home.keyring.store_key(one.member.name, one.key)

@@ -1,0 +1,138 @@
+"""The key pool of a home, and the process that fills it: `python -m intaglio.service.refill HOME`.
+
+Making keys takes a hundred times the work of a signature. It is done in a process of its own that runs only when no
+other wants the processor; all it shares with the service is the database (and the token, where there is one).
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+
+import uvloop
+
+from intaglio import logs
+from intaglio.clock import Clock, SystemClock
+from intaglio.database.commits import Commits
+from intaglio.keys.algorithm import KeyAlgorithm
+from intaglio.keys.filling import Filler, step_back
+from intaglio.keys.lanes import Lanes
+from intaglio.keys.pool import Pool, Rules, WhenEmpty
+from intaglio.keys.register import Marks
+from intaglio.service.home import Home, open_home
+from intaglio.settings import Settings
+
+_log = logging.getLogger("intaglio.service")
+
+# So many times as long as a signature may a key pair take: where a request waits for it, and where nobody does.
+# RSA-4096 takes minutes on some tokens.
+_WAITED_FOR = 3
+_AHEAD = 30
+_RESTART_SECONDS = 5.0
+
+
+def rules(settings: Settings) -> Rules:
+    """Return how the pool is run."""
+    pool = settings.pool
+    return Rules(
+        marks={KeyAlgorithm(name): Marks(mark.low, mark.high) for name, mark in pool.marks.items()},
+        age=timedelta(minutes=pool.age_minutes),
+        epoch=timedelta(minutes=settings.keys.epoch_minutes),
+        when_empty=WhenEmpty(pool.when_empty),
+        wait_seconds=pool.wait_seconds,
+    )
+
+
+def key_pool(home: Home, commits: Commits, clock: Clock, *, makers: int = 1, patience: int = _WAITED_FOR) -> Pool:
+    """Return the pool as this process sees it, with so many threads to make keys, and patience with each."""
+    seconds = None if home.patience_seconds is None else patience * home.patience_seconds
+    owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
+    # Even what is made because somebody waits for it gives way to signatures.
+    lanes = Lanes("make", makers, seconds, niceness=10)
+    return Pool(home.custodies[home.identities], commits, lanes, clock, rules(home.settings), owner)
+
+
+@asynccontextmanager
+async def filler(home: Home, makers: int) -> AsyncIterator[Filler]:
+    """Run what fills the pool of `home` in this process, for as long as the block lasts."""
+    commits = Commits(home.engine)
+    commits.start()
+    clock = SystemClock()
+    pool = key_pool(home, commits, clock, makers=makers, patience=_AHEAD)
+    try:
+        yield Filler(pool, commits, clock, makers)
+    finally:
+        pool.close()
+        await commits.stop()
+        home.engine.dispose()
+
+
+@asynccontextmanager
+async def filling(home: Home) -> AsyncIterator[None]:
+    """Keep a process at work that fills the pool, for as long as the block lasts, unless this node makes none."""
+    if home.settings.pool.makers == 0:
+        yield
+        return
+    task = asyncio.create_task(_keep_filling(home.path), name="refill")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _keep_filling(path: Path) -> None:
+    while True:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "intaglio.service.refill", str(path), stdin=asyncio.subprocess.PIPE
+        )
+        try:
+            await process.wait()
+        finally:
+            # Its input ends, and so does it; also when this process ends without a word.
+            if process.stdin is not None:
+                process.stdin.close()
+            if process.returncode is None:
+                await _end(process)
+        _log.warning("what fills the key pool ended (%s) and is started again", process.returncode)
+        await asyncio.sleep(_RESTART_SECONDS)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    try:
+        await asyncio.wait_for(process.wait(), 3)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+async def _work(home: Home) -> None:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    async with filler(home, home.settings.pool.makers) as found:
+        work = asyncio.create_task(found.work())
+        parent = asyncio.create_task(reader.read())
+        await asyncio.wait({work, parent}, return_when=asyncio.FIRST_COMPLETED)
+        work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+
+
+def main() -> None:
+    """Fill the pool of the home named on the command line until standard input ends."""
+    step_back()
+    home = open_home(Path(sys.argv[1]), actor="refill")
+    logs.configure(home.settings.log.level)
+    uvloop.run(_work(home))
+
+
+if __name__ == "__main__":
+    main()
