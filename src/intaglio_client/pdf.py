@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Any, Final
 
 import msgspec
-from asn1crypto import ocsp
+from asn1crypto import ocsp, x509
 from cryptography import x509 as pyca_x509
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.misc import PdfError
@@ -105,6 +105,8 @@ async def _signed(
 ) -> bytes:
     trustchain = await driver.drive(calls.trustchain(driver.session))
     signer = ServiceSigner(driver, identity, trustchain)
+    # The time-stamping authority may be under another root than the signer's certificate.
+    stamps = await stamper.async_roots() if signing.level is not Level.B_B else []
     try:
         writer = IncrementalPdfFileWriter(BytesIO(document), strict=False)
         if writer.prev.encrypted:
@@ -114,7 +116,7 @@ async def _signed(
         name = _field_name(signing, empty, taken)
         existing = name in empty
         output = await signers.PdfSigner(
-            _metadata(signing, name, identity, trustchain),
+            _metadata(signing, name, identity, trustchain, stamps),
             signer,
             timestamper=stamper if signing.level is not Level.B_B else None,
             stamp_style=stamp_style(signing.reason, signing.location) if signing.stamp else NO_STAMP,
@@ -137,7 +139,9 @@ async def _signed(
     return signed
 
 
-def _metadata(signing: Signing, field: str, identity: Identity, trustchain: Trustchain) -> signers.PdfSignatureMetadata:
+def _metadata(
+    signing: Signing, field: str, identity: Identity, trustchain: Trustchain, stamps: list[x509.Certificate]
+) -> signers.PdfSignatureMetadata:
     return signers.PdfSignatureMetadata(
         field_name=field,
         md_algorithm="sha256",
@@ -146,7 +150,7 @@ def _metadata(signing: Signing, field: str, identity: Identity, trustchain: Trus
         subfilter=fields.SigSeedSubFilter.PADES,
         embed_validation_info=signing.level in (Level.B_LT, Level.B_LTA),
         use_pades_lta=signing.level is Level.B_LTA,
-        validation_context=_validation_context(signing, identity, trustchain),
+        validation_context=_validation_context(signing, identity, trustchain, stamps),
         signer_key_usage={_key_usage(identity)},
         # Status and chain go in with the document time-stamp, which then covers its own
         # authority's status as well; VRI entries would need a revision after it.
@@ -158,11 +162,15 @@ def _metadata(signing: Signing, field: str, identity: Identity, trustchain: Trus
     )
 
 
-def _validation_context(signing: Signing, identity: Identity, trustchain: Trustchain) -> ValidationContext:
+def _validation_context(
+    signing: Signing, identity: Identity, trustchain: Trustchain, stamps: list[x509.Certificate]
+) -> ValidationContext:
     chain = asn1_certificates(trustchain.certs)
+    # For some minutes after a new issuing CA, there are two chains in one: an identity is of either.
+    roots = [each for each in chain[:-1] if each.self_issued]
     status = [_ocsp_response(der) for der in (identity.ocsp_response, *trustchain.ocsp)]
     return ValidationContext(
-        trust_roots=[chain[-1], *asn1_certificates(signing.other_roots)],
+        trust_roots=[chain[-1], *roots, *stamps, *asn1_certificates(signing.other_roots)],
         other_certs=chain,
         ocsps=status,
         allow_fetching=signing.allow_fetching,

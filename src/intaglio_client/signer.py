@@ -97,6 +97,12 @@ class ServiceTimeStamper(TimeStamper):
         async with self._first:
             return await super().async_dummy_response(md_algorithm)
 
+    async def async_roots(self) -> list[x509.Certificate]:
+        """Return the roots that the service's tokens bring with them, for checking one's own signature."""
+        token = await self.async_dummy_response("sha256")
+        held = [each.chosen for each in token["content"]["certificates"]]
+        return [each for each in held if isinstance(each, x509.Certificate) and each.self_issued]
+
     async def async_timestamp(self, message_digest: bytes, md_algorithm: str) -> cms.ContentInfo:
         """Return a time-stamp token for a SHA-256 digest, its imprint checked."""
         _only_sha256(md_algorithm)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from custody import init_options
 from intaglio.settings import load
 from served import BIN, run
 
@@ -65,7 +66,7 @@ def test_settings_that_cannot_be_used_are_named(home: Path, old: str, new: str, 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("init") / "home"
-    run(BIN / "intaglio", "init", "--home", made, "--algorithm", "p-256")
+    run(BIN / "intaglio", "init", "--home", made, "--algorithm", "p-256", *init_options())
     return made
 
 
@@ -87,7 +88,17 @@ def test_a_home_is_what_was_asked_for(tmp_path: Path) -> None:
     home = tmp_path / "deep/home"
     hosts = ("--host", "sign.example.com", "--host", "192.0.2.7")
     options = ("--name", "Müller & Söhne", "--algorithm", "p-256", "--policy-arc", "1.3.6.1.4.1.32473.9")
-    run(BIN / "intaglio", "init", "--home", home, *hosts, *options, "--public-url", "http://pki.example.com/")
+    run(
+        BIN / "intaglio",
+        "init",
+        "--home",
+        home,
+        *hosts,
+        *options,
+        *init_options(),
+        "--public-url",
+        "http://pki.example.com/",
+    )
     settings = load(home)
     assert (settings.name, settings.hosts) == ("Müller & Söhne", ["sign.example.com", "192.0.2.7"])
     assert (settings.public.url, settings.api.bind) == ("http://pki.example.com", "0.0.0.0")  # noqa: S104

@@ -4,7 +4,7 @@ import gc
 import logging
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 import uvloop
@@ -13,14 +13,17 @@ from intaglio import logs
 from intaglio.accounts.credentials import pem_chain
 from intaglio.api import app as doors
 from intaglio.api.gate import refusal
-from intaglio.cli import account, certificate, credential, ledger, policy
+from intaglio.cli import account, ceremony, certificate, credential, hsm, identity, ledger, policy, pool
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
-from intaglio.pki.hierarchy import MEMBERS
+from intaglio.errors import ContentRefused
+from intaglio.pki.founding import SIZES
 from intaglio.server.listener import Listener, serve, tls_context
 from intaglio.server.protocol import Limits
 from intaglio.service.composition import running
 from intaglio.service.home import Home, certificate_path, open_home
 from intaglio.service.initialisation import Beginning, initialise
+from intaglio.service.refill import filling
+from intaglio.settings import HsmSettings
 
 app = typer.Typer(
     help="A digital signing service that an organisation runs itself.",
@@ -31,7 +34,11 @@ app.add_typer(account.app, name="account")
 app.add_typer(credential.app, name="credential")
 app.add_typer(policy.app, name="policy")
 app.add_typer(certificate.app, name="certificate")
+app.add_typer(identity.app, name="identity")
+app.add_typer(pool.app, name="pool")
+app.add_typer(ceremony.app, name="ceremony")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(hsm.app, name="hsm")
 
 
 def _version(wanted: bool) -> None:
@@ -73,10 +80,36 @@ def init(
     policy_arc: Annotated[
         str, typer.Option(help="Your arc for certificate policy OIDs; the default is the arc for examples.")
     ] = "1.3.6.1.4.1.32473",
-    algorithm: Annotated[str, typer.Option(help="Keys of the service: rsa or p-256.")] = "rsa",
+    algorithm: Annotated[
+        str,
+        typer.Option(help=f"Keys of the service: {', '.join(SIZES)}; rsa is 4096 bits for roots, 2048 for the rest."),
+    ] = "rsa",
+    issuing_algorithm: Annotated[
+        str | None, typer.Option(help="Keys of the issuing CAs, if others.", show_default="--algorithm")
+    ] = None,
+    tsa_algorithm: Annotated[
+        str | None, typer.Option(help="Keys of the time-stamping authorities, if others.", show_default="--algorithm")
+    ] = None,
+    offline_root: Annotated[
+        bool, typer.Option("--offline-root", help="Make nothing of production: its root's key will be elsewhere.")
+    ] = False,
     master_key: Annotated[
         str, typer.Option(help="Where the master key is: file:PATH (made, 0600) or env:NAME (must be set).")
     ] = "file:master.key",
+    hsm_module: Annotated[
+        str | None, typer.Option(help="PKCS#11 module of an HSM: keys are made and kept there.", show_default="none")
+    ] = None,
+    hsm_token: Annotated[str | None, typer.Option(help="Label of the token in the HSM.", show_default="none")] = None,
+    hsm_serial: Annotated[
+        str | None, typer.Option(help="Serial number of the token, where labels are not unique.", show_default="none")
+    ] = None,
+    hsm_pin: Annotated[
+        str, typer.Option(help="Where the token's PIN is: file:/ABSOLUTE/PATH (0600) or env:NAME.")
+    ] = "env:INTAGLIO_HSM_PIN",
+    hsm_identities: Annotated[
+        Literal["wrapped", "resident"],
+        typer.Option(help="How the token holds identities' keys: wrapped by one of its own, or each an object."),
+    ] = "wrapped",
     as_json: JsonOption = False,
 ) -> None:
     """Make the home folder: keys, certification authorities, database, settings. Never overwrites."""
@@ -86,7 +119,7 @@ def init(
         nonlocal made
         made += 1
         if not as_json:
-            note(f"[{made:2}/{len(MEMBERS)}] {member}")
+            note(f"[{made:2}/{len(beginning.roster.members)}] {member}")
 
     beginning = Beginning(
         name=name,
@@ -97,24 +130,41 @@ def init(
         bind=bind,
         policy_arc=policy_arc,
         algorithm=algorithm,
+        issuing_algorithm=issuing_algorithm,
+        tsa_algorithm=tsa_algorithm,
+        offline_root=offline_root,
         master_key=master_key,
+        hsm=_hsm(hsm_module, hsm_token, hsm_serial, hsm_pin, hsm_identities),
     )
     opened = initialise(home, beginning, datetime.now(UTC), progress)
     opened.engine.dispose()
     found = {
         "home": str(home),
         "settings": str(home / "intaglio.toml"),
-        "root": str(certificate_path(home, "root")),
+        "root": None if offline_root else str(certificate_path(home, "root")),
         "test_root": str(certificate_path(home, "test-root")),
         "server_ca": str(certificate_path(home, "server")),
     }
     text = (
-        f"Made {home}: two hierarchies (production, test), sealed keys, database.\n"
-        f"Roots: {found['root']}, {found['test_root']}\n"
+        f"Made {home}: {'the test hierarchy' if offline_root else 'two hierarchies (production, test)'}, "
+        "sealed keys, database.\n"
+        f"Roots: {found['root'] or 'none of production yet (docs/operate/authorities.md)'}, {found['test_root']}\n"
         f"Trust anchor for API clients: {found['server_ca']}\n"
         "Keep the master key apart from backups of the rest: without it nothing opens, with it everything does."
     )
     say(found, text, as_json=as_json, then=f"intaglio serve --home {home}")
+
+
+def _hsm(
+    module: str | None, label: str | None, serial: str | None, pin: str, identities: Literal["wrapped", "resident"]
+) -> HsmSettings | None:
+    if module is None:
+        if label is None and serial is None:
+            return None
+        raise ContentRefused("A token needs the module that leads to it.", {"hsm-module": "is needed"})
+    if label is None and serial is None:
+        raise ContentRefused("The token is not said.", {"hsm-token": "this or --hsm-serial is needed"})
+    return HsmSettings(module=module, pin=pin, token_label=label, token_serial=serial, identities=identities)
 
 
 @app.command(name="serve")
@@ -131,7 +181,7 @@ async def _serve(home: Home, *, as_json: bool) -> None:
     home.certificate("client")  # says which file is missing, where OpenSSL would not
     chain = pem_chain(home.certificate("tls"), home.certificate("server"))
     context = tls_context(chain, home.keyring.key("tls"), certificate_path(home.path, "client"))
-    async with running(home) as service:
+    async with running(home) as service, filling(home):
         limits = Limits()
         listeners = [
             Listener(
@@ -155,6 +205,11 @@ async def _serve(home: Home, *, as_json: bool) -> None:
                 settings.limits.connections,
             ),
         ]
+        if settings.metrics.port is not None:
+            bind, port = settings.metrics.bind, settings.metrics.port
+            most = settings.limits.connections
+            app = doors.measures(service)
+            listeners.append(Listener("metrics", bind, port, app, limits, refusal, None, most))
 
         def ready() -> None:
             # What exists now stays: the collector need not look at it again.

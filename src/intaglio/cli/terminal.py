@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from intaglio.errors import IntaglioError, RequestRefused
+from intaglio.pki.text import visible
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,7 +42,8 @@ def say(found: Any, text: str, *, as_json: bool, then: str | None = None) -> Non
 
 def note(text: str) -> None:
     """Print progress where it does not mix with what a script reads."""
-    print(text, file=sys.stderr)  # noqa: T201
+    # What is told may repeat what others wrote: files, requests, transcripts.
+    print("\n".join(visible(line) for line in text.split("\n")), file=sys.stderr)  # noqa: T201
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: list[str]) -> str:
