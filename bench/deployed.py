@@ -46,6 +46,18 @@ class Served:
         """Return the CPU time of all threads so far, user and system (proc(5): utime, stime; ended threads too)."""
         return _ticks(Path(f"/proc/{self.pid}/stat"))
 
+    @property
+    def children(self) -> list[int]:
+        """The processes that the service started: what fills the key pool."""
+        listed = [
+            path.read_text(encoding="ascii").split() for path in Path(f"/proc/{self.pid}/task").glob("*/children")
+        ]
+        return [int(pid) for pids in listed for pid in pids]
+
+    def all_cpu_seconds(self) -> float:
+        """Return the CPU time so far of the service and the processes that it started."""
+        return self.cpu_seconds() + sum(_ticks(Path(f"/proc/{pid}/stat")) for pid in self.children)
+
     def thread_cpu_seconds(self) -> dict[str, float]:
         """Return the CPU time so far of each living thread by `<name>:<id>`."""
         found: dict[str, float] = {}
@@ -72,7 +84,7 @@ def _intaglio(home: Path, *arguments: str) -> Any:
     done = subprocess.run(
         [str(BIN / "intaglio"), *arguments, "--home", str(home), "--json"],
         capture_output=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     if done.returncode != 0:
@@ -115,35 +127,56 @@ def _wait(process: subprocess.Popen[bytes], said: Path, log: Path) -> None:
         time.sleep(0.05)
 
 
-@contextmanager
-def served(
-    *, access_log: bool = True, command: tuple[str, ...] = (str(BIN / "intaglio"),), kept: Path | None = None
-) -> Iterator[Served]:
-    """Yield a running service with an account; end it and remove it afterwards.
+class Place:
+    """A home with an account that measures it; it can be served again and again, with other settings each time."""
 
-    `command` stands in for `intaglio` (a profiler puts itself before it); the service's log goes to `kept`, if given.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="intaglio-bench-"))
-    process: subprocess.Popen[bytes] | None = None
-    try:
-        home = folder / "home"
-        api_port, pki_port = _free_ports()
-        _intaglio(home, "init", "--api-port", str(api_port), "--pki-port", str(pki_port), "--name", "Bench")
-        if not access_log:
-            with (home / "intaglio.toml").open("a", encoding="utf-8") as settings:
-                settings.write("\n[log]\naccess = false\n")
-        certificate, key, secret = _credential(home, folder / "client")
-        said, log = folder / "said.json", kept or folder / "server.log"
+    def __init__(self, folder: Path, *init: str) -> None:
+        self.home = folder / "home"
+        self._folder = folder
+        self._ports = _free_ports()
+        ports = ("--api-port", str(self._ports[0]), "--pki-port", str(self._ports[1]))
+        _intaglio(self.home, "init", *ports, "--name", "Bench", *init)
+        self._settings = (self.home / "intaglio.toml").read_text(encoding="utf-8")
+        self._certificate, self._key, self._secret = _credential(self.home, folder / "client")
+
+    def set(self, more: str) -> None:
+        """Put `more` (TOML) behind the settings that `init` wrote."""
+        (self.home / "intaglio.toml").write_text(f"{self._settings}\n{more}\n", encoding="utf-8")
+
+    def run(self, *arguments: str) -> Any:
+        """Run a command of `intaglio` and return its JSON."""
+        return _intaglio(self.home, *arguments)
+
+    @contextmanager
+    def serving(
+        self, *, command: tuple[str, ...] = (str(BIN / "intaglio"),), kept: Path | None = None
+    ) -> Iterator[Served]:
+        """Yield the running service; end it afterwards.
+
+        `command` stands in for `intaglio` (a profiler puts itself before it); the log goes to `kept`, if given.
+        """
+        said, log = self._folder / "said.json", kept or self._folder / "server.log"
         with said.open("wb") as output, log.open("wb") as errors:
-            process = subprocess.Popen([*command, "serve", "--home", str(home), "--json"], stdout=output, stderr=errors)
-        _wait(process, said, log)
-        yield Served(process.pid, home, api_port, pki_port, certificate, key, secret)
-    finally:
-        if process is not None:
+            process = subprocess.Popen(
+                [*command, "serve", "--home", str(self.home), "--json"], stdout=output, stderr=errors
+            )
+        try:
+            _wait(process, said, log)
+            yield Served(process.pid, self.home, *self._ports, self._certificate, self._key, self._secret)
+        finally:
             process.terminate()
             try:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(10)
+
+
+@contextmanager
+def place(*init: str) -> Iterator[Place]:
+    """Yield a new home, made with these options of `intaglio init`; remove it afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="intaglio-bench-"))
+    try:
+        yield Place(folder, *init)
+    finally:
         shutil.rmtree(folder, ignore_errors=True)

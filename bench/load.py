@@ -23,7 +23,11 @@ import uvloop
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What to ask, of whom; a `{digest}` in a target becomes a new SHA-256 each time; `seconds` bounds the whole."""
+    """What to ask, of whom; a `{digest}` in a target becomes a new SHA-256 each time; `seconds` bounds the whole.
+
+    With a `rate`, requests are due at fixed times, so many a second over all connections, whether or not the service
+    keeps up: each is timed from when it was due. Without, each connection asks again as soon as it is answered.
+    """
 
     port: int
     method: str
@@ -32,16 +36,18 @@ class Plan(msgspec.Struct, frozen=True):
     body: bytes = b""
     connections: int = 16
     seconds: float = 600.0
+    rate: float | None = None
     server_ca: str | None = None
     certificate: str | None = None
     key: str | None = None
 
 
 class Made(msgspec.Struct, frozen=True):
-    """What one line of input led to: requests and wall seconds."""
+    """What one line of input led to: requests, wall seconds, and the seconds of each answer if there was a rate."""
 
     requests: int
     seconds: float
+    latencies: list[float] = []
 
 
 class Load:
@@ -95,6 +101,10 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, take: Callable[[], bytes | None]) -> None:
         self._take = take
+        # Seconds between requests, when the next is due, and how long each took since it was due.
+        self.pace: float | None = None
+        self.due = 0.0
+        self.latencies: list[float] = []
         self._transport: asyncio.WriteTransport | None = None
         self._received = b""
         self._missing = 0
@@ -123,8 +133,11 @@ class _Connection(asyncio.Protocol):
                 self.done.set_result(None)
         elif self._transport is None:
             self._fail("not connected")
-        else:
+        elif self.pace is None:
             self._transport.write(request)
+        else:
+            wait = max(0.0, self.due - time.perf_counter())
+            asyncio.get_running_loop().call_later(wait, self._transport.write, request)
 
     def _fail(self, reason: str) -> None:
         if self.done is not None and not self.done.done():
@@ -147,6 +160,9 @@ class _Connection(asyncio.Protocol):
         if self._missing == 0:
             self._received = b""
             self.answered += 1
+            if self.pace is not None:
+                self.latencies.append(time.perf_counter() - self.due)
+                self.due += self.pace
             self._send()
 
 
@@ -212,12 +228,18 @@ async def _run(plan: Plan) -> None:
         supply.left = requests = int(line)
         before = sum(connection.answered for connection in connections)
         began = time.perf_counter()
+        for place, connection in enumerate(connections):
+            connection.latencies = []
+            if plan.rate is not None:
+                connection.pace = plan.connections / plan.rate
+                connection.due = began + (place + 1) / plan.rate
         await asyncio.gather(*(connection.begin() for connection in connections))
         seconds = time.perf_counter() - began
         answered = sum(connection.answered for connection in connections) - before
         if answered != requests:
             raise RuntimeError(f"{answered} answers to {requests} requests")
-        _say({"requests": answered, "seconds": seconds})
+        latencies = [each for connection in connections for each in connection.latencies]
+        _say({"requests": answered, "seconds": seconds, "latencies": latencies})
 
 
 def _say(answer: dict[str, object]) -> None:

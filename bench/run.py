@@ -1,6 +1,6 @@
 """Measures a running service against the bare library, in one run, in CPU seconds of the server.
 
-Usage: bench/run.py [--quick] [--no-access-log] [--threads] [--out bench.json]
+Usage: bench/run.py [--quick] [--only PART] [--no-access-log] [--threads] [--out bench.json]
 
 The load comes from a process of its own whose CPU is not counted. The bare library is measured between the parts of
 every measurement, because a shared machine changes its speed: a ratio is taken against the mean of the looks around it.
@@ -8,121 +8,28 @@ every measurement, because a shared machine changes its speed: a ratio is taken 
 
 import argparse
 import json
-import ssl
 import sys
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import msgspec
+import hsm
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.ocsp import OCSPRequestBuilder
-from deployed import Served, served
+from deployed import Place, Served, place
 from load import Load, Plan
+from measurement import CONNECTIONS, IDENTITY, QUICK, Client, Counts, Row, measure
 from raw import rsa_signatures_per_cpu_second
 
-_JSON = "application/json;charset=utf-8"
-_CONNECTIONS = 16
-_IDENTITY = {"subject_dn": {"common_name": "John Doe", "country": "GB"}}
+import keys
 
-
-class Row(msgspec.Struct, frozen=True):
-    """One line of the table; `raw` is the library's own figure of the same run, `needed` what the value must reach."""
-
-    name: str
-    value: float
-    unit: str
-    raw: float | None
-    needed: float | None = None
-
-    @property
-    def met(self) -> bool:
-        """Whether the value reaches what it must."""
-        return self.needed is None or self.value >= self.needed
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """How many requests each measurement makes, in how many parts, and CPU seconds of each look at the library."""
-
-    signatures: int = 20_000
-    # Memory grows until the database's page cache (2 MB) is full, and not after: 60 pages a thousand entries.
-    warm_up: int = 16_000
-    identities: int = 96
-    timestamps: int = 4_000
-    ocsp: int = 8_000
-    # Many short parts: whatever else the machine does meets service and library alike.
-    parts: int = 16
-    raw_seconds: float = 0.15
-
-
-_QUICK = Counts(signatures=3_000, warm_up=500, identities=24, timestamps=800, ocsp=1_600, parts=4, raw_seconds=0.15)
-
-
-class Measured(msgspec.Struct, frozen=True):
-    """Requests per server CPU second, requests per wall second, and the library's rate around them."""
-
-    per_cpu_second: float
-    per_second: float
-    raw: float
-
-
-def measure(service: Served, load: Load, requests: int, counts: Counts) -> Measured:
-    """Make `requests` in parts with a look at the library before, between and after."""
-    looks = [rsa_signatures_per_cpu_second(counts.raw_seconds)]
-    cpu = wall = 0.0
-    for _ in range(counts.parts):
-        before = service.cpu_seconds()
-        wall += load.run(requests // counts.parts).seconds
-        cpu += service.cpu_seconds() - before
-        looks.append(rsa_signatures_per_cpu_second(counts.raw_seconds))
-    made = requests // counts.parts * counts.parts
-    return Measured(made / cpu, made / wall, sum(looks) / len(looks))
-
-
-class Client:
-    """The few calls that prepare a measurement."""
-
-    def __init__(self, service: Served) -> None:
-        self._service = service
-        context = ssl.create_default_context(cafile=service.server_ca)
-        context.load_cert_chain(service.certificate, service.key)
-        self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
-        self._token = ""
-        self._token = str(self.call("POST", "/login", service.secret)["access_token"])
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        """Return the decoded answer."""
-        request = urllib.request.Request(
-            f"https://localhost:{self._service.api_port}/v2{path}",
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Content-Type": _JSON, "Authorization": f"Bearer {self._token}"},
-            method=method,
-        )
-        with self._opener.open(request, timeout=60) as answer:
-            return json.loads(answer.read())
-
-    def plan(self, method: str, targets: Sequence[str], body: Any = None) -> Plan:
-        """Return the plan of a load on the API over mutual TLS."""
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "*/*", "Content-Type": _JSON}
-        return Plan(
-            port=self._service.api_port,
-            method=method,
-            targets=[f"/v2{target}" for target in targets],
-            headers=headers,
-            body=b"" if body is None else json.dumps(body).encode(),
-            connections=_CONNECTIONS,
-            server_ca=str(self._service.server_ca),
-            certificate=str(self._service.certificate),
-            key=str(self._service.key),
-        )
+_PARTS = ("requests", "pool", "hsm")
 
 
 def signatures(service: Served, client: Client, counts: Counts, *, threads: bool) -> list[Row]:
     """Measure the signing path and the memory it leaves behind."""
-    identities = [client.call("POST", "/identity", _IDENTITY)["id"] for _ in range(4)]
+    identities = [client.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
     with Load(client.plan("GET", [f"/identity/{one}/sign/{{digest}}" for one in identities])) as load:
         load.run(counts.warm_up)
         resident, by_thread = service.rss_bytes(), service.thread_cpu_seconds()
@@ -148,17 +55,6 @@ def _tell_threads(before: dict[str, float], after: dict[str, float], requests: i
             print(f"  thread {name}: {micros:.0f} us of CPU per signature")
 
 
-def identities(service: Served, client: Client, counts: Counts) -> Row:
-    """Measure identities; for now the making of the RSA key, most of the cost, is part of it."""
-    with Load(client.plan("POST", ["/identity"], _IDENTITY)) as load:
-        load.run(_CONNECTIONS)
-        found = measure(service, load, counts.identities, counts)
-    print(f"identities: {found.per_cpu_second:.1f} per server CPU s (key generation included)")
-    raw = found.raw / 2
-    unit = "of raw RSA signatures/CPU s / 2, key generation included"
-    return Row("identity_ratio", found.per_cpu_second / raw, unit, raw)
-
-
 def timestamps(service: Served, client: Client, counts: Counts) -> Row:
     """Measure time-stamps."""
     with Load(client.plan("GET", ["/timestamp/{digest}"])) as load:
@@ -171,7 +67,7 @@ def timestamps(service: Served, client: Client, counts: Counts) -> Row:
 def ocsp(service: Served, client: Client, counts: Counts) -> Row:
     """Measure OCSP by POST without a nonce on the public listener: remembered answers."""
     certificate = x509.load_pem_x509_certificate(
-        str(client.call("POST", "/identity", _IDENTITY)["signing_cert"]).encode()
+        str(client.call("POST", "/identity", IDENTITY)["signing_cert"]).encode()
     )
     chain = str(client.call("GET", "/certificate_path")["path"]).encode()
     issuer = x509.load_pem_x509_certificates(chain)[0]
@@ -182,7 +78,7 @@ def ocsp(service: Served, client: Client, counts: Counts) -> Row:
         targets=["/ocsp"],
         headers={"Content-Type": "application/ocsp-request"},
         body=request.public_bytes(Encoding.DER),
-        connections=_CONNECTIONS,
+        connections=CONNECTIONS,
     )
     with Load(plan) as load:
         load.run(counts.ocsp // 8)
@@ -191,11 +87,21 @@ def ocsp(service: Served, client: Client, counts: Counts) -> Row:
     return Row("ocsp_per_cpu_s", found.per_cpu_second, "remembered answers/server CPU s", found.raw)
 
 
+def requests(home: Place, counts: Counts, settings: str, *, threads: bool) -> list[Row]:
+    """Measure what clients ask for all day, while no keys are made."""
+    home.set(f"[pool]\nmakers = 0\n{settings}")
+    with home.serving() as service:
+        client = Client(service)
+        rows = signatures(service, client, counts, threads=threads)
+        return [*rows, timestamps(service, client, counts), ocsp(service, client, counts)]
+
+
 def table(rows: Sequence[Row]) -> str:
     """Return the rows for people."""
     lines = [("row", "value", "raw", "must reach", "unit")]
     for row in rows:
-        needed = "-" if row.needed is None else f"{row.needed:g} {'met' if row.met else 'MISSED'}"
+        bound = f"{'≤' if row.at_most else '≥'} {row.needed}"
+        needed = "-" if row.needed is None else f"{bound} {'met' if row.met else 'MISSED'}"
         raw = "-" if row.raw is None else f"{row.raw:.1f}"
         lines.append((row.name, f"{row.value:.3f}" if row.value < 100 else f"{row.value:.0f}", raw, needed, row.unit))
     widths = [max(len(line[place]) for line in lines) for place in range(5)]
@@ -206,17 +112,22 @@ def main() -> int:
     """Measure, print the table, write the file; return 1 when a row misses what it must reach."""
     parser = argparse.ArgumentParser(description="Measure the service against the bare library.")
     parser.add_argument("--quick", action="store_true", help="fewer requests, for a first look")
+    parser.add_argument("--only", choices=_PARTS, action="append", help="measure this part alone; repeatable")
     parser.add_argument("--no-access-log", action="store_true", help="measure with log.access = false")
     parser.add_argument("--threads", action="store_true", help="also print the server's CPU by thread")
     parser.add_argument("--out", type=Path, default=Path("bench.json"), help="where the figures go")
     options = parser.parse_args()
-    counts = _QUICK if options.quick else Counts()
-    with served(access_log=not options.no_access_log) as service:
-        client = Client(service)
-        rows = signatures(service, client, counts, threads=options.threads)
-        rows.append(timestamps(service, client, counts))
-        rows.append(ocsp(service, client, counts))
-        rows.append(identities(service, client, counts))
+    counts = QUICK if options.quick else Counts()
+    log = "[log]\naccess = false\n" if options.no_access_log else ""
+    wanted = options.only or _PARTS
+    rows: list[Row] = []
+    with place() as home:
+        if "requests" in wanted:
+            rows += requests(home, counts, log, threads=options.threads)
+        if "pool" in wanted:
+            rows += keys.pool(home, counts, log)
+    if "hsm" in wanted:
+        rows.append(hsm.signatures(counts, log))
     print(f"\nAccess log: {'off' if options.no_access_log else 'on (the default)'}. CPU is the server's alone.")
     print(table(rows))
     figures = {row.name: {"value": row.value, "unit": row.unit, "raw": row.raw} for row in rows}
