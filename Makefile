@@ -2,6 +2,10 @@
 .DEFAULT_GOAL := help
 
 VENV := .venv
+CUSTODY ?= software
+PARALLEL := --numprocesses 2 --dist loadfile
+WITH_KEYS := tests/signing tests/timestamping tests/api/test_walk.py tests/cli/test_init.py \
+	tests/cli/test_onboarding.py tests/client/test_end_to_end.py tests/ceremony/test_flows.py
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 export INTAGLIO_HOME ?= intaglio-home
@@ -19,14 +23,15 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-demo: $(STAMP) ## Sign a real contract for the long term, through a service made for it (PDF=my.pdf takes yours)
-	@scripts/demo $(PDF)
+demo: $(STAMP) ## Sign a real contract for the long term (PDF=my.pdf takes yours, CUSTODY=softhsm keeps keys on a token)
+	@CUSTODY=$(CUSTODY) scripts/demo $(PDF)
 
-check: $(STAMP) lint ## Everything that CI does: style, types, floors, tests
+check: $(STAMP) lint ## Style, types, floors, and all tests (CUSTODY=softhsm: with every key on a token)
 	@scripts/packages test
-	$(BIN)/pytest
+	INTAGLIO_TEST_CUSTODY=$(CUSTODY) $(BIN)/pytest $(PARALLEL)
 
-test: check ## Run all checks and tests
+test: check ## Everything that CI does: all checks, then what works with keys again with every key on a token
+	INTAGLIO_TEST_CUSTODY=softhsm $(BIN)/pytest $(PARALLEL) $(WITH_KEYS)
 
 refusals: $(STAMP) ## Send every bad request of the table and print what each gets
 	$(BIN)/python tests/api/bad_requests.py
