@@ -35,6 +35,7 @@ def made(softhsm: Path) -> MadeToken:
 def token(made: MadeToken, tmp_path: Path) -> Iterator[Token]:
     """A token that this process is connected to alone, so that the module may be started anew for it."""
     opened = Token(made.place, lambda: PIN, tmp_path / "refused-pins", seconds=2)
+    assert not opened.sessions.module.connected, "a test of before did not close its home"
     yield opened
     opened.close()
     assert MODULE.exists()

@@ -91,7 +91,7 @@ def check(folder: Path, done: Callable[[Home], bool]) -> None:
         held = [x509.load_der_x509_certificate(der).public_key() for der in ders]
     for one in held:
         assert held.count(one) == 1, "a key was certified twice"
-    home.engine.dispose()
+    home.close()
 
 
 def everywhere(pristine: Path, folder: Path, change: Callable[[Home], object], done: Callable[[Home], bool]) -> int:
@@ -154,6 +154,7 @@ def main(folder: Path) -> dict[str, int]:
          lambda h: h.roster().family(Hierarchy.TEST).issuing == "test-issuing-2")  # fmt: skip
     kill("destroy_key", home, lambda h: authorities.destroy_key(h, "test-issuing", now()),
          lambda h: not (h.path / "keys/test-issuing.sealed").exists())  # fmt: skip
+    home.close()
     return counts
 
 

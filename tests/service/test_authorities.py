@@ -57,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home, vault = small_home(folder / "home"), empty_home(folder / "vault", "http://localhost:8080")
     install_offline_root(home, vault, "test-root-2", "TEST Root CA 2", test=True)
     for opened in (home, vault):
-        opened.engine.dispose()
+        opened.close()
     return folder
 
 
@@ -68,7 +68,7 @@ def pair(made: Path, tmp_path: Path) -> Iterator[Pair]:
     found = Pair(tmp_path)
     yield found
     for opened in (found.home, found.vault):
-        opened.engine.dispose()
+        opened.close()
 
 
 def refused(kind: type[IntaglioError], named: str, call: Callable[[], object], *homes: Home) -> None:

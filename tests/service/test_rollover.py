@@ -117,7 +117,7 @@ def test_both_go_on_and_each_caller_gets_the_path_that_fits(service: Served, par
     other = make_partner(service, tmp_path / "other", "--kind", "employee", "--organization", "B Ltd",
                          "--country", "DE", "--test")  # fmt: skip
     authorities.activate(home, Hierarchy.TEST, name, now())
-    home.engine.dispose()
+    home.close()
 
     # Who has no identity of before sees the new CA alone, as soon as it serves.
     eventually(lambda: path_of(other) == [NEW])
@@ -168,7 +168,7 @@ def test_a_revoked_issuing_ca_issues_nothing_until_another_serves(
     home = open_home(service.home)
     name = rolled_over(home, 3, algorithm="rsa-2048")
     authorities.activate(home, Hierarchy.TEST, name, now())
-    home.engine.dispose()
+    home.close()
     eventually(lambda: partner.post("/identity", {"subject_dn": {"common_name": "Ada"}}).status_code == 200)
     made = identity(partner)
     assert issuer_of(made["signing_cert"]) == "TEST Document Signing CA 3"

@@ -1,6 +1,7 @@
 """Identities of every algorithm that a policy can say: certified, signing, and judged by openssl."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from served import JOHN_DOE, run
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    return small_home(tmp_path_factory.mktemp("algorithms") / "home")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    made = small_home(tmp_path_factory.mktemp("algorithms") / "home")
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -22,8 +23,10 @@ from served import JOHN_DOE
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return small_home(tmp_path / "home")
+def home(tmp_path: Path) -> Iterator[Home]:
+    made = small_home(tmp_path / "home")
+    yield made
+    made.close()
 
 
 def copy_of(home: Home, place: Path) -> Path:
@@ -64,10 +67,13 @@ def sign_again(home: Home, identity_id: str, at: datetime) -> bytes:
 
     async def walk() -> bytes:
         opened = open_home(home.path)
-        async with running(opened, ManualClock(at)) as service:
-            with reading(opened.engine) as connection:
-                account_id = biography(connection, identity_id).account_id
-            return await sign_digest(service.engine, caller(home, account_id), identity_id, DIGEST, "r9")
+        try:
+            async with running(opened, ManualClock(at)) as service:
+                with reading(opened.engine) as connection:
+                    account_id = biography(connection, identity_id).account_id
+                return await sign_digest(service.engine, caller(home, account_id), identity_id, DIGEST, "r9")
+        finally:
+            opened.close()
 
     return asyncio.run(walk())
 

@@ -1,6 +1,7 @@
 """Ten minutes: an identity signs until its last second and never after, and its key is destroyed, provably."""
 
 import asyncio
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,8 +34,10 @@ from served import JOHN_DOE
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return small_home(tmp_path / "home")
+def home(tmp_path: Path) -> Iterator[Home]:
+    made = small_home(tmp_path / "home")
+    yield made
+    made.close()
 
 
 def test_an_identity_ends_and_its_key_with_it(home: Home) -> None:

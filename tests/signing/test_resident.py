@@ -43,3 +43,4 @@ def test_a_resident_key_signs_and_is_destroyed_on_the_token(tmp_path: Path) -> N
                 await sign_digest(engine, who, made.id, DIGEST, "r3")
 
     asyncio.run(walk())
+    home.close()

@@ -109,7 +109,7 @@ def _create_home(work: Work, step: steps.CreateHome) -> Result:
         master_key=step.master_key,
         hsm=step.token,
     )
-    initialise(work.path, beginning, work.now, lambda _: None, authorities=False).engine.dispose()
+    initialise(work.path, beginning, work.now, lambda _: None, authorities=False).close()
     return Result()
 
 

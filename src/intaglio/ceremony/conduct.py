@@ -85,7 +85,7 @@ class Conduct:
             return self._progress
         finally:
             if self._home is not None:
-                self._home.engine.dispose()
+                self._home.close()
 
     def _begin(self) -> None:
         """Begin a transcript (1); nothing is written when the home or the software is not as the script expects."""

@@ -137,7 +137,7 @@ def init(
         hsm=_hsm(hsm_module, hsm_token, hsm_serial, hsm_pin, hsm_identities),
     )
     opened = initialise(home, beginning, datetime.now(UTC), progress)
-    opened.engine.dispose()
+    opened.close()
     found = {
         "home": str(home),
         "settings": str(home / "intaglio.toml"),

@@ -36,7 +36,11 @@ class Refusals:
 
     @contextmanager
     def alone(self, seconds: float) -> Iterator[None]:
-        """Let one process at a time log in, so that two do not spend a try each; raises `KeyUnavailable`."""
+        """Let one process at a time connect to a token; raises `KeyUnavailable`.
+
+        So two do not spend a try of a PIN each, and none reads a token's state while a try changes it: SoftHSM then
+        says that there is no such token.
+        """
         lock = self.file.with_name(f"{self.file.name}.lock")
         try:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -105,32 +109,30 @@ class Refusals:
             raise KeyUnavailable(f"{self.file} cannot be written: {error.strerror}") from error
 
 
-def log_in(module: Module, slot: int, session: int, pin: Callable[[], str], refusals: Refusals, seconds: float) -> None:
+def log_in(module: Module, slot: int, session: int, pin: Callable[[], str], refusals: Refusals) -> None:
     """Log the user in to a token for this process, trying the PIN at most once; raises `KeyUnavailable`.
 
-    Login is the process's, not the session's: where something else has logged in, there is nothing to try, and the PIN
-    stays unproven (the module would answer the same to a wrong one).
+    To be called `refusals.alone`. Login is the process's, not the session's: where something else has logged in, there is
+    nothing to try, and the PIN stays unproven (the module would answer the same to a wrong one).
     """
     if not module.token(slot).flags & c.CKF_LOGIN_REQUIRED or module.logged_in(session):
         return
     secret = pin().encode()
-    with refusals.alone(seconds):
-        # Another process may just have tried a wrong PIN.
-        token = module.token(slot)
-        check_flags(token)
-        serial = c.text(token.serialNumber)
-        refusals.check(serial, secret)
-        code = module.functions["C_Login"](session, c.CKU_USER, secret, len(secret))
-        if code == c.CKR_OK:
-            refusals.forget(serial)
-        elif code in _WRONG:
-            refusals.add(serial, secret)
-            raise KeyUnavailable(
-                f"the PIN of the token {c.text(token.label)} (serial {serial}) is wrong ({c.name_of(code)}): "
-                "correct it; it is not tried again as it is"
-            )
-        elif code != c.CKR_USER_ALREADY_LOGGED_IN:
-            raise CallFailed("C_Login", code)
+    token = module.token(slot)
+    check_flags(token)
+    serial = c.text(token.serialNumber)
+    refusals.check(serial, secret)
+    code = module.functions["C_Login"](session, c.CKU_USER, secret, len(secret))
+    if code == c.CKR_OK:
+        refusals.forget(serial)
+    elif code in _WRONG:
+        refusals.add(serial, secret)
+        raise KeyUnavailable(
+            f"the PIN of the token {c.text(token.label)} (serial {serial}) is wrong ({c.name_of(code)}): "
+            "correct it; it is not tried again as it is"
+        )
+    elif code != c.CKR_USER_ALREADY_LOGGED_IN:
+        raise CallFailed("C_Login", code)
 
 
 def check_flags(token: layout.CK_TOKEN_INFO) -> None:

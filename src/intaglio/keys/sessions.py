@@ -197,7 +197,7 @@ class Sessions:
 
     def _connect(self) -> Presence:
         module = self.module
-        with module.gate.held(self._seconds):
+        with module.gate.held(self._seconds), self._refusals.alone(self._seconds):
             if self._closed:
                 raise KeyUnavailable("the token was closed")
             if self.present is not None:
@@ -210,7 +210,7 @@ class Sessions:
             writing = not token.flags & c.CKF_WRITE_PROTECTED
             handle = module.open_session(slot, writing=writing)
             try:
-                log_in(module, slot, handle, self._pin, self._refusals, self._seconds)
+                log_in(module, slot, handle, self._pin, self._refusals)
                 presence = Presence(
                     slot,
                     module.beginnings,

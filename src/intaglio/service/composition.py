@@ -126,6 +126,7 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
         await engine.commits.stop()
         engine.lanes.shutdown()
         engine.pool.close()
+        # The token is let go of by the process that ends: closing its sessions could hang.
         home.engine.dispose()
 
 

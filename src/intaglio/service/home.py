@@ -77,6 +77,12 @@ class Home:
             raise KeyUnavailable(f"the key of {member} is {found.key}")
         return Issuer(member, self.certificate(member), self.keyring.key(member), self.places, test=found.test)
 
+    def close(self) -> None:
+        """Let go of the database and of the token, whose keys opened here sign no more."""
+        self.engine.dispose()
+        if self.token is not None:
+            self.token.close()
+
 
 def certificate_path(home: Path, member: str) -> Path:
     """Return where a member's certificate lies."""

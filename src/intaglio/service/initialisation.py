@@ -223,4 +223,4 @@ def _fill(
             start = Event(now, "service.initialised", details={"name": beginning.name})
             home.chain.append(connection, [start, *events])
     finally:
-        home.engine.dispose()
+        home.close()
