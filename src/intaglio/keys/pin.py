@@ -112,8 +112,8 @@ class Refusals:
 def log_in(module: Module, slot: int, session: int, pin: Callable[[], str], refusals: Refusals) -> None:
     """Log the user in to a token for this process, trying the PIN at most once; raises `KeyUnavailable`.
 
-    To be called `refusals.alone`. Login is the process's, not the session's: where something else has logged in, there is
-    nothing to try, and the PIN stays unproven (the module would answer the same to a wrong one).
+    To be called `refusals.alone`. Login is the process's, not the session's: where something else has logged in, there
+    is nothing to try, and the PIN stays unproven (the module would answer the same to a wrong one).
     """
     if not module.token(slot).flags & c.CKF_LOGIN_REQUIRED or module.logged_in(session):
         return
