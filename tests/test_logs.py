@@ -1,5 +1,6 @@
 """One line of JSON for each record, without secrets in any part of it."""
 
+import asyncio
 import io
 import json
 import logging
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intaglio.logs import STRUCK, JsonFormatter, struck
+from intaglio.logs import STRUCK, AccessLog, JsonFormatter, struck
 
 _JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ"
 _SECRET = "0123456789abcdef0123456789abcdef01234567"
@@ -137,3 +138,24 @@ def test_arguments_that_do_not_fit_are_not_shown() -> None:
 def test_striking_out_leaves_json(before: str, secret: str, after: str) -> None:
     record = logging.LogRecord("a", logging.INFO, "", 0, before + secret + after, None, None)
     assert json.loads(JsonFormatter().format(record))["logger"] == "a"
+
+
+def test_the_access_log_writes_the_lines_of_a_turn_together_and_without_secrets(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def answer() -> None:
+        log, silent = AccessLog(wanted=True), AccessLog(wanted=False)
+        for path in (f"/v2/{_SECRET}", "/v2/plain", f"/v2/{_JWT}"):
+            log.tell(f"GET {path}", "r1", 200, 0.0125, "a1")
+            silent.tell(f"GET {path}", "r1", 200, 0.0125, "a1")
+        assert capsys.readouterr().err == ""
+        await asyncio.sleep(0)
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        paths = (f"/v2/{STRUCK}", "/v2/plain", f"/v2/{STRUCK}")
+        assert [line["message"] for line in lines] == [f"GET {path}" for path in paths]
+        assert {(line["milliseconds"], line["account"], line["status"]) for line in lines} == {(12.5, "a1", 200)}
+        log.tell("GET /later", "r2", 404, 0.001, None)
+        await asyncio.sleep(0)
+        assert json.loads(capsys.readouterr().err)["message"] == "GET /later"
+
+    asyncio.run(answer())

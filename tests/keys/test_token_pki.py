@@ -18,7 +18,7 @@ from intaglio.pki.hierarchy import subject
 from intaglio.pki.issuer import Issuer, Publication
 from intaglio.pki.signature import signature_hash
 from intaglio.revocation import crl
-from intaglio.revocation.ocsp import Answer, Responder, cert_id
+from intaglio.revocation.ocsp import Answer, Responder
 from intaglio.timestamping.authority import Authority
 from intaglio.timestamping.tsp import sha256_imprint
 from served import run
@@ -73,7 +73,7 @@ def test_everything_that_keys_on_a_token_sign_is_judged_good(pki: dict[str, Made
 
     # responses about a certificate: ours, and one by pyca's builder
     responder = Responder(root.certificate, pki["root-ocsp"].certificate, pki["root-ocsp"].key, timedelta(days=1))
-    ours = responder.sign([Answer(cert_id(root.certificate, issuing.certificate.serial_number))], now)
+    ours = responder.sign([Answer(responder.cert_id(issuing.certificate.serial_number))], now)
     builder = pyca_ocsp.OCSPResponseBuilder().add_response(
         issuing.certificate,
         root.certificate,

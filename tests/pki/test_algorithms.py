@@ -82,7 +82,7 @@ def test_everything_that_is_signed_is_judged_good(pki: dict[str, Made], tmp_path
     key = pki["issuing-ocsp"].key
     responder = ocsp.Responder(issuing.certificate, pki["issuing-ocsp"].certificate, key, timedelta(days=1))
     response = tmp_path / "response.der"
-    wanted = ocsp.cert_id(issuing.certificate, person.serial_number)
+    wanted = responder.cert_id(person.serial_number)
     response.write_bytes(responder.sign([ocsp.Answer(wanted, person.not_valid_after_utc)], now))
     judged = run(
         "openssl", "ocsp", "-respin", response, "-issuer", files["issuing"], "-cert", files["person"],

@@ -231,7 +231,7 @@ def test_pkilint_finds_nothing_unexplained(pki: Pki, tmp_path: Path) -> None:
         found = run(BIN / "lint_pkix_cert", "lint", "-s", "WARNING", path)
         assert found.stdout.strip() == b"", (name, found.stdout.decode())
     responder = ocsp.Responder(pki["issuing"], pki["issuing-ocsp"], pki.made["issuing-ocsp"].key, timedelta(days=1))
-    wanted = ocsp.cert_id(pki["issuing"], kinds["person"].serial_number)
+    wanted = responder.cert_id(kinds["person"].serial_number)
     statuses = {
         "good": ocsp.Answer(wanted),
         "unknown": ocsp.Answer(wanted, known=False),

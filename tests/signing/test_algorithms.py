@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from intaglio.keys.algorithm import KeyAlgorithm
@@ -42,8 +43,9 @@ def test_an_identity_gets_the_key_that_its_policy_says(
     async def walk() -> bytes:
         async with running(home) as service:
             made = await create_identity(service.engine, who, JOHN_DOE, "r1")
-            (tmp_path / "signer.crt").write_bytes(made.certificate.public_bytes(Encoding.PEM))
-            public_key = made.certificate.public_key()
+            certificate = x509.load_der_x509_certificate(made.certificate)
+            (tmp_path / "signer.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+            public_key = certificate.public_key()
             pem = public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
             (tmp_path / "key.pem").write_bytes(pem)
             life = await service.engine.commits.read(lambda c: biography(c, made.id))

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import BigInteger, Column, Connection, ForeignKey, String, Table, bindparam, select, update
 
 from intaglio.database.schema import metadata
+from intaglio.database.statement import Statement
 from intaglio.errors import QuotaSpent
 
 
@@ -60,7 +61,7 @@ def read(connection: Connection, account_id: str, resource: Resource) -> Quota:
     return Quota(row.granted, row.spent)
 
 
-_spend = (
+_spend = Statement(
     update(quotas)
     .where(
         quotas.c.account_id == bindparam("account"),
@@ -72,7 +73,7 @@ _spend = (
 
 
 def _take(connection: Connection, account_id: str, resource: Resource, amount: int) -> bool:
-    done = connection.execute(_spend, {"account": account_id, "what": resource, "amount": amount})
+    done = _spend.run(connection, [{"account": account_id, "what": resource, "amount": amount}])
     return done.rowcount == 1
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from intaglio.accounts.credentials import pem_chain
 from intaglio.api import problems
 from intaglio.api.authentication import caller
 from intaglio.errors import IntaglioError, Malformed
@@ -63,10 +62,9 @@ class Direct:
         who = await caller(self._service, scope)
         sent = read_json(await _body(receive) or b"null")
         made = await create_identity(self._service.engine, who, sent, scope["state"]["request_id"])
-        certificate, status = pem_chain(made.certificate).decode("ascii"), base64.b64encode(made.ocsp_response)
-        return msgspec.json.encode(
-            {"id": made.id, "signing_cert": certificate, "ocsp_response": status.decode("ascii")}
-        )
+        # What stands here has no character that JSON writes otherwise, but for the line ends.
+        certificate, status = _pem(made.certificate), base64.b64encode(made.ocsp_response)
+        return b'{"id":"%b","signing_cert":"%b","ocsp_response":"%b"}' % (made.id.encode(), certificate, status)
 
     @staticmethod
     async def _answer(scope: Any, send: Any, method: str, call: Any) -> None:
@@ -94,6 +92,13 @@ def read_json(body: bytes) -> Any:
         raise Malformed("The body is not JSON.", {"body": "is not JSON"}) from error
     except RecursionError as error:
         raise Malformed("The body is nested too deeply.", {"body": "is nested too deeply"}) from error
+
+
+def _pem(certificate: bytes) -> bytes:
+    """Return a certificate, DER, in PEM (RFC 7468 §5), as a JSON string has it."""
+    text = base64.b64encode(certificate)
+    lines = [text[place : place + 64] for place in range(0, len(text), 64)]
+    return b"-----BEGIN CERTIFICATE-----\\n%b\\n-----END CERTIFICATE-----\\n" % b"\\n".join(lines)
 
 
 async def _body(receive: Any) -> bytes:

@@ -1,7 +1,7 @@
 """What every request passes: an id, the rules of transport, the record of refusals, the access log."""
 
 import logging
-import secrets
+import random
 import time
 from itertools import islice
 from typing import Any
@@ -34,7 +34,8 @@ class Gate:
         if scope["type"] != "http":
             return
         began = time.perf_counter()
-        request_id = secrets.token_hex(8)
+        # It is told to everyone and need only be another each time: the system's randomness would be a call of its own.
+        request_id = f"{random.getrandbits(64):016x}"
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = 0

@@ -90,7 +90,9 @@ class Commits:
         self._most_waiting = most_waiting
         self._most_together = most_together
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        # Put and not delivered yet; any thread puts.
         self._waiting = 0
+        self._counting = threading.Lock()
         self._together = 1  # how many shared the last commit: about as many will share the next
         # The committing thread's own, held as long as it works: a new one each time costs as much as an insert.
         self._connection: Connection | None = None
@@ -121,12 +123,26 @@ class Commits:
         Raises what the batch answered for this argument, or `StoreUnavailable` when the queue is full
         or the database failed.
         """
-        if self._loop is None or self._stopped or self._waiting >= self._most_waiting:
-            raise StoreUnavailable("no more writes can wait for the database now")
-        future: asyncio.Future[R] = self._loop.create_future()
-        self._waiting += 1
-        self._jobs.put(_Job(batch, argument, future, beside))
+        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
+        self.put(batch, argument, future, beside)
         return await future
+
+    def put(
+        self,
+        batch: Batch[A, R],
+        argument: A,
+        future: "asyncio.Future[R]",
+        beside: "Future[Any] | None" = None,
+    ) -> None:
+        """Have `batch` done for `argument` as `together` does, from any thread: `future` of the event loop is told.
+
+        Raises `StoreUnavailable` when the queue is full.
+        """
+        with self._counting:
+            if self._stopped or self._thread is None or self._waiting >= self._most_waiting:
+                raise StoreUnavailable("no more writes can wait for the database now")
+            self._waiting += 1
+        self._jobs.put(_Job(batch, argument, future, beside))
 
     async def write(self, work: Callable[[Connection], R]) -> R:
         """Do one piece of work in a shared durable commit."""
@@ -236,7 +252,8 @@ class Commits:
                 job.outcome = outcome
 
     def _deliver(self, jobs: list[_Job]) -> None:
-        self._waiting -= len(jobs)
+        with self._counting:
+            self._waiting -= len(jobs)
         for job in jobs:
             if job.future.done():
                 continue  # the caller went away; the entry stays

@@ -2,23 +2,23 @@
 
 import asyncio
 import logging
-import os
+import time
 from collections.abc import Callable
-from contextlib import suppress
 
 from intaglio.clock import Clock
 from intaglio.database.commits import Commits
 from intaglio.errors import IntaglioError
 from intaglio.keys import register
 from intaglio.keys.algorithm import KeyAlgorithm
+from intaglio.keys.custody import SealedKey
 from intaglio.keys.pool import Pool
 
 _log = logging.getLogger("intaglio.keys")
 
 _LOOK_SECONDS = 0.25
 _AFTER_FAILURE_SECONDS = 5.0
-# So many keys of each maker share a durable write.
-_SHARE = 4
+# What was made in this time shares a durable write, for which whoever signs may have to wait.
+_SHARE_SECONDS = 1.0
 
 
 class Filler:
@@ -75,14 +75,21 @@ class Filler:
         return {algorithm: found.get(algorithm, 0) for algorithm in self._pool.rules.marks}
 
     async def _make(self, algorithm: KeyAlgorithm, missing: int) -> int:
-        share = min(missing, _SHARE * self._makers)
-        keys = await asyncio.gather(*(self._pool.make(algorithm) for _ in range(share)))
-        await self._commits.write(lambda connection: register.add(connection, keys))
+        """Make keys for a while, and no more than are missing; what was made is kept even if a maker fails."""
+        keys: list[SealedKey] = []
+        until = time.monotonic() + _SHARE_SECONDS
+        begun = 0
+
+        async def work() -> None:
+            nonlocal begun
+            while begun < missing and time.monotonic() < until:
+                begun += 1
+                keys.append(await self._pool.make(algorithm))
+
+        outcomes = await asyncio.gather(*(work() for _ in range(self._makers)), return_exceptions=True)
+        if keys:
+            await self._commits.write(lambda connection: register.add(connection, keys))
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
         return len(keys)
-
-
-def step_back() -> None:
-    """Let this process run only when no other wants the processor."""
-    with suppress(OSError, AttributeError):
-        os.nice(19)
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -5,7 +5,6 @@ and when too many hang, what comes next is refused at once until one of them ret
 """
 
 import asyncio
-import os
 import queue
 import threading
 import time
@@ -42,13 +41,22 @@ class _Worker:
 
 
 class Lanes:
-    """`threads` lanes; with `timeout_seconds`, no call and no wait for a free lane lasts longer."""
+    """`threads` lanes; with `timeout_seconds`, no call and no wait for a free lane lasts longer.
 
-    def __init__(self, name: str, threads: int, timeout_seconds: float | None = None, niceness: int = 0) -> None:
+    Each thread begins with `manner`, which may set its priority.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        timeout_seconds: float | None = None,
+        manner: Callable[[], None] = lambda: None,
+    ) -> None:
         self._name = name
         self._threads = threads
         self._timeout = timeout_seconds
-        self._niceness = niceness
+        self._manner = manner
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._workers: set[_Worker] = set()
@@ -90,9 +98,7 @@ class Lanes:
         threading.Thread(target=self._work, args=(worker,), name=name, daemon=True).start()
 
     def _work(self, worker: _Worker) -> None:
-        if self._niceness:
-            with suppress(OSError):  # some systems know no priority of a thread
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._niceness)
+        self._manner()
         while (task := self._tasks.get()) is not None:
             if not task.future.set_running_or_notify_cancel():
                 continue

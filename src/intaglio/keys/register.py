@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from intaglio.database.schema import Instant, metadata
+from intaglio.database.statement import Statement
 from intaglio.errors import KeyUnavailable
 from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.keys.custody import Form, SealedKey
@@ -151,15 +152,39 @@ def end_epoch(connection: Connection, epoch_id: str, now: datetime) -> bool:
 # Keys ------------------------------------------------------------------------------------------------
 
 
+_add = Statement(identity_keys.insert(), (*SealedKey.__struct_fields__, "claimed_by"))
+
+
 def add(connection: Connection, keys: Sequence[SealedKey], claimed_by: str | None = None) -> None:
     """Write new keys: into the pool, or claimed already. Raises `KeyUnavailable` if their epoch was destroyed."""
     wanted = {key.epoch for key in keys}
     open_epochs = select(epochs.c.id).where(epochs.c.id.in_(wanted), epochs.c.destroyed_at.is_(None))
     if set(connection.scalars(open_epochs)) != wanted:
         raise KeyUnavailable("an epoch ended while a key was made under it")
-    connection.execute(
-        identity_keys.insert(), [{**msgspec.structs.asdict(key), "claimed_by": claimed_by} for key in keys]
+    _add.run(connection, [{**msgspec.structs.asdict(key), "claimed_by": claimed_by} for key in keys])
+
+
+# Built once: a statement costs as much to build as to run.
+_free = (
+    select(identity_keys.c.id)
+    .where(
+        identity_keys.c.algorithm == bindparam("of"),
+        identity_keys.c.claimed_by.is_(None),
+        identity_keys.c.form == bindparam("held"),
+        identity_keys.c.destroyed_at.is_(None),
+        identity_keys.c.not_after >= bindparam("until"),
     )
+    .order_by(identity_keys.c.born_at)
+    .limit(bindparam("most"))
+    # Where writers run side by side, each passes over what another is taking.
+    .with_for_update(skip_locked=True)
+)
+_claim = (
+    update(identity_keys)
+    .where(identity_keys.c.id.in_(_free), identity_keys.c.claimed_by.is_(None))
+    .values(claimed_by=bindparam("owner"))
+    .returning(*_SEALED)
+)
 
 
 def claim(
@@ -169,30 +194,11 @@ def claim(
 
     A claim is never given back: a key that was claimed by who then ended serves nobody.
     """
-    free = (
-        select(identity_keys.c.id)
-        .where(
-            identity_keys.c.algorithm == algorithm,
-            identity_keys.c.claimed_by.is_(None),
-            identity_keys.c.form == form,
-            identity_keys.c.destroyed_at.is_(None),
-            identity_keys.c.not_after >= until,
-        )
-        .order_by(identity_keys.c.born_at)
-        .limit(most)
-        # Where writers run side by side, each passes over what another is taking.
-        .with_for_update(skip_locked=True)
-    )
-    rows = connection.execute(
-        update(identity_keys)
-        .where(identity_keys.c.id.in_(free), identity_keys.c.claimed_by.is_(None))
-        .values(claimed_by=by)
-        .returning(*_SEALED)
-    )
-    return sorted((_sealed(row) for row in rows), key=lambda key: key.born_at)
+    wanted = {"of": algorithm, "held": form, "until": until, "most": most, "owner": by}
+    return sorted((_sealed(row) for row in connection.execute(_claim, wanted)), key=lambda key: key.born_at)
 
 
-_certify = (
+_certify = Statement(
     update(identity_keys)
     .where(
         identity_keys.c.id == bindparam("key"),
@@ -211,7 +217,7 @@ def certify(connection: Connection, ends: Sequence[tuple[str, datetime, datetime
     Raises `KeyUnavailable` if one is not there to be certified, or has been before.
     """
     rows = [{"key": key_id, "now": now, "end": end} for key_id, now, end in ends]
-    if connection.execute(_certify, rows).rowcount != len(rows):
+    if _certify.run(connection, rows).rowcount != len(rows):
         raise KeyUnavailable(f"of {len(rows)} keys to be certified, one is not there (any more)")
 
 

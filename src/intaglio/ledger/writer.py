@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, func, select
 
 from intaglio.database.schema import Instant, metadata
+from intaglio.database.statement import Statement
 from intaglio.ledger.entry import GENESIS, Entry, Event, chained
 
 ledger = Table(
@@ -24,6 +26,7 @@ ledger = Table(
     Column("hash", LargeBinary, nullable=False),
     Index("ledger_by_reference", "reference"),
 )
+_insert = Statement(ledger.insert(), [column.name for column in ledger.columns])
 
 
 class Chain:
@@ -33,19 +36,18 @@ class Chain:
         """Write for `actor`: `service`, or `os:` and the name of the operating system's user at a terminal."""
         self.actor = actor
         self.name = name
-        self._head = (
+        self._head = Statement(
             select(ledger.c.sequence, ledger.c.hash)
             .where(ledger.c.chain == name)
             .order_by(desc(ledger.c.sequence))
             .limit(1)
         )
-        self._insert = ledger.insert()
 
     def append(self, connection: Connection, events: Sequence[Event]) -> list[Entry]:
         """Write `events` in order behind the chain's head and return their entries."""
         # The head is read in the writing transaction: another process (the command line) may
         # have appended to the same chain since.
-        head = connection.execute(self._head).one_or_none()
+        head: Any = self._head.run(connection, [{}]).one_or_none()
         sequence, previous = (0, GENESIS) if head is None else (head[0], bytes(head[1]))
         entries: list[Entry] = []
         for event in events:
@@ -54,7 +56,7 @@ class Chain:
             previous = entry.hash
             entries.append(entry)
         if entries:
-            connection.execute(self._insert, [_row(entry) for entry in entries])
+            _insert.run(connection, [_row(entry) for entry in entries])
         return entries
 
     def begun(self, connection: Connection) -> bool:

@@ -1,5 +1,8 @@
 """Writing DER (X.690) where a structure is made too often, or is too small, for a declared class."""
 
+from datetime import datetime
+from functools import lru_cache
+
 
 def element(tag: int, *parts: bytes) -> bytes:
     """Return one element: tag, definite length, the parts as content (X.690 §8.1, §10.1)."""
@@ -11,6 +14,7 @@ def element(tag: int, *parts: bytes) -> bytes:
     return bytes((tag, 0x80 | len(octets))) + octets + content
 
 
+@lru_cache(256)
 def object_identifier(dotted: str) -> bytes:
     """Return an object identifier (X.690 §8.19)."""
     first, second, *rest = (int(arc) for arc in dotted.split("."))
@@ -29,6 +33,21 @@ def integer(value: int) -> bytes:
     """Return an INTEGER (X.690 §8.3): two's complement, as short as can be."""
     length = (value if value >= 0 else ~value).bit_length() // 8 + 1
     return element(0x02, value.to_bytes(length, "big", signed=True))
+
+
+def generalized_time(value: datetime) -> bytes:
+    """Return a UTC time as GeneralizedTime in whole seconds (X.690 §11.7)."""
+    # `strftime` takes three times as long.
+    parts = (value.year, value.month, value.day, value.hour, value.minute, value.second)
+    return b"\x18\x0f%04d%02d%02d%02d%02d%02dZ" % parts
+
+
+def time(value: datetime) -> bytes:
+    """Return UTCTime until 2049, GeneralizedTime after (RFC 5280 §4.1.2.5, RFC 5652 §11.3)."""
+    if value.year >= 2050:
+        return generalized_time(value)
+    parts = (value.year % 100, value.month, value.day, value.hour, value.minute, value.second)
+    return b"\x17\x0d%02d%02d%02d%02d%02d%02dZ" % parts
 
 
 def is_element(encoded: bytes) -> bool:

@@ -13,10 +13,14 @@ from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from intaglio.errors import IssuanceRefused
-from intaglio.keys.algorithm import PrivateKey, PublicKey
+from intaglio.keys.algorithm import PrivateKey, PublicKey, public_key_der
 from intaglio.pki import lint
+from intaglio.pki.der import element, integer, object_identifier, time
 from intaglio.pki.profiles import PROFILES, validity
-from intaglio.pki.signature import signature_hash
+from intaglio.pki.signature import algorithm_identifier, sign
+
+# Version is v3 (RFC 5280 §4.1.2.1).
+_VERSION_3 = bytes.fromhex("a003020102")
 
 Extensions = Sequence[tuple[x509.ExtensionType, bool]]
 
@@ -57,9 +61,19 @@ def _access(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
     return x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
 
 
-def new_serial() -> int:
-    """Return a positive serial number, 20 octets, of which 158 bits are random (RFC 5280 §4.1.2.2)."""
-    return (1 << 158) | secrets.randbits(158)
+def _encoded(extension: x509.Extension[x509.ExtensionType]) -> bytes:
+    """Return an Extension, DER (RFC 5280 §4.1.2.9); that it is not critical is the default, and left out."""
+    critical = b"\x01\x01\xff" if extension.critical else b""
+    identifier = object_identifier(extension.oid.dotted_string)
+    return element(0x30, identifier, critical, element(0x04, extension.value.public_bytes()))
+
+
+def new_serial(now: datetime) -> int:
+    """Return a positive serial number, 20 octets, of which 110 bits are random (RFC 5280 §4.1.2.2).
+
+    The 48 bits before those are the time in milliseconds: what is issued together is together in the register's index.
+    """
+    return (1 << 158) | (int(now.timestamp() * 1000) << 110) | secrets.randbits(110)
 
 
 class Issuer:
@@ -84,11 +98,12 @@ class Issuer:
         self.subject = found
         self.key = key
         self.test = test
-        self._hash = signature_hash(key)
+        self._name = found.public_bytes()
+        self._algorithm = algorithm_identifier(key)
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
         authority = x509.Extension(identifier.oid, False, identifier)
         status = places.extensions(name)
-        # What depends on issuer and profile alone is built once: issuing is a hot path.
+        # What depends on issuer and profile alone is made and encoded once: issuing is a hot path.
         self._constant = {
             profile_name: [
                 *profile.constant_extensions(places.policy_arc, test=test),
@@ -96,6 +111,10 @@ class Issuer:
                 *(status if profile.status else []),
             ]
             for profile_name, profile in PROFILES.items()
+        }
+        self._encoded = {
+            profile_name: b"".join(_encoded(extension) for extension in extensions)
+            for profile_name, extensions in self._constant.items()
         }
 
     def prepare(
@@ -106,8 +125,12 @@ class Issuer:
         public_key: PublicKey,
         now: datetime,
         extensions: Extensions = (),
+        serial: int | None = None,
     ) -> Prepared:
-        """Decide a certificate of `profile_name`; raises `IssuanceRefused` naming the rule that it breaks."""
+        """Decide a certificate of `profile_name`, with a new serial number unless one is given that was reserved.
+
+        Raises `IssuanceRefused` naming the rule that it breaks.
+        """
         not_before, not_after = validity(PROFILES[profile_name], now)
         if self.certificate is not None:
             not_after = min(not_after, self.certificate.not_valid_after_utc)
@@ -115,7 +138,7 @@ class Issuer:
         prepared = Prepared(
             issuer=self.name,
             profile=profile_name,
-            serial=new_serial(),
+            serial=new_serial(now) if serial is None else serial,
             subject=subject,
             public_key=public_key,
             not_before=not_before,
@@ -139,15 +162,22 @@ class Issuer:
 
     def issue(self, prepared: Prepared) -> x509.Certificate:
         """Sign what was prepared; called once for each."""
+        return x509.load_der_x509_certificate(self.sign(prepared))
+
+    def sign(self, prepared: Prepared) -> bytes:
+        """Sign what was prepared and return the certificate, DER (RFC 5280 §4.1); called once for each."""
         if prepared.issuer != self.name:
             raise IssuanceRefused(f"{self.name} was asked to sign what {prepared.issuer} prepared")
-        builder = x509.CertificateBuilder(
-            issuer_name=self.subject,
-            subject_name=prepared.subject,
-            public_key=prepared.public_key,
-            serial_number=prepared.serial,
-            not_valid_before=prepared.not_before.replace(tzinfo=None),
-            not_valid_after=prepared.not_after.replace(tzinfo=None),
-            extensions=prepared.extensions,
+        own = prepared.extensions[len(self._constant[prepared.profile]) :]
+        to_be_signed = element(
+            0x30,
+            _VERSION_3,
+            integer(prepared.serial),
+            self._algorithm,
+            self._name,
+            element(0x30, time(prepared.not_before), time(prepared.not_after)),
+            prepared.subject.public_bytes(),
+            public_key_der(prepared.public_key),
+            element(0xA3, element(0x30, self._encoded[prepared.profile], *map(_encoded, own))),
         )
-        return builder.sign(self.key, self._hash)
+        return element(0x30, to_be_signed, self._algorithm, element(0x03, b"\x00", sign(self.key, to_be_signed)))

@@ -34,10 +34,9 @@ def check(
     found = [extension.oid for extension in extensions]
     if len(set(found)) != len(found):
         raise IssuanceRefused("extensions: one appears twice (RFC 5280 §4.2)")
-    named = any(
+    if not subject.rdns and not any(
         extension.critical and extension.oid == ExtensionOID.SUBJECT_ALTERNATIVE_NAME for extension in extensions
-    )
-    if not list(subject) and not named:
+    ):
         raise IssuanceRefused("subject: empty without a critical subjectAltName (RFC 5280 §4.1.2.6)")
     if _QC_STATEMENTS in found:
         raise IssuanceRefused("qcStatements: no issuing CA of this service is accredited")

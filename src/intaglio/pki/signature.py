@@ -5,12 +5,24 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
 from intaglio.keys.algorithm import PrivateKey, PublicKey
 
+_ALGORITHM_IDENTIFIERS = {
+    ("rsa", "sha256"): bytes.fromhex("300d06092a864886f70d01010b0500"),
+    ("ec", "sha256"): bytes.fromhex("300a06082a8648ce3d040302"),
+    ("ec", "sha384"): bytes.fromhex("300a06082a8648ce3d040303"),
+}
+
 
 def signature_hash(key: PrivateKey | PublicKey) -> hashes.SHA256 | hashes.SHA384:
     """Return the hash that `key` signs certificates, CRLs, OCSP responses and time-stamps with."""
     if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey) and key.curve.key_size > 256:
         return hashes.SHA384()
     return hashes.SHA256()
+
+
+def algorithm_identifier(key: PrivateKey) -> bytes:
+    """Return the AlgorithmIdentifier of what `sign` makes with `key`, DER (RFC 4055 §5, RFC 5758 §3.2)."""
+    kind = "rsa" if isinstance(key, rsa.RSAPrivateKey) else "ec"
+    return _ALGORITHM_IDENTIFIERS[kind, signature_hash(key).name]
 
 
 def sign(key: PrivateKey, content: bytes) -> bytes:

@@ -1,7 +1,6 @@
 """What is certified of a signer, and its form in X.509: subject, directory attributes, alternative names."""
 
 import ipaddress
-from collections.abc import Sequence
 from datetime import date
 
 import msgspec
@@ -75,13 +74,11 @@ def name(subject: Subject) -> x509.Name:
     """Return the subject as a name, one attribute to each RDN, in the order of `ATTRIBUTES`."""
     attributes: list[x509.NameAttribute[str] | x509.NameAttribute[bytes]] = []
     for field, (oid, _) in ATTRIBUTES.items():
-        values: Sequence[str] = ()
-        if field == "organizational_unit":
-            values = subject.organizational_units
-        elif field in subject.attributes:
-            values = (subject.attributes[field],)
         # pyca takes PrintableString and IA5String where RFC 5280 asks for them, else UTF8String.
-        attributes.extend(_attribute(oid, value) for value in values)
+        if field in subject.attributes:
+            attributes.append(_attribute(oid, subject.attributes[field]))
+        elif field == "organizational_unit":
+            attributes += [_attribute(oid, value) for value in subject.organizational_units]
     for typed in subject.extra:
         text, kind = _text(typed.der)
         attributes.append(x509.NameAttribute(x509.ObjectIdentifier(typed.oid), text, kind, _validate=False))

@@ -117,7 +117,7 @@ class Answers:
         if remembered is not None and now < remembered.this_update + _STATUS_AGE:
             return remembered.der
         responder = self._responders[issuer]
-        wanted = ocsp.cert_id(responder.issuer, serial)
+        wanted = responder.cert_id(serial)
         generation = self._generation
         found = await self._commits.read(lambda connection: answer(connection, issuer, wanted))
         der = await self._lanes.run(responder.sign, [found], now)

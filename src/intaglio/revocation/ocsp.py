@@ -12,18 +12,19 @@ from typing import Annotated
 import msgspec
 from cryptography import x509
 from cryptography.hazmat import asn1
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from intaglio.errors import Malformed
 from intaglio.keys.algorithm import PrivateKey
-from intaglio.pki.der import element
-from intaglio.pki.signature import sign, signature_hash
+from intaglio.pki.der import element, generalized_time
+from intaglio.pki.signature import algorithm_identifier, sign
 from intaglio.pki.structures import AlgorithmIdentifier, Extension
 from intaglio.revocation.register import REASONS
 
 _MOST_REQUESTED = 16
 _NONCE = x509.ObjectIdentifier("1.3.6.1.5.5.7.48.1.2")
+_SHA1 = x509.ObjectIdentifier("1.3.14.3.2.26")
 
 # OCSPResponseStatus as complete responses: ENUMERATED in a SEQUENCE, no responseBytes (RFC 6960 §4.2.1)
 MALFORMED_REQUEST = bytes.fromhex("30030a0101")
@@ -127,17 +128,6 @@ def issuer_hashes(issuer: x509.Certificate) -> dict[tuple[str, bytes, bytes], st
     }
 
 
-def cert_id(issuer: x509.Certificate, serial: int) -> CertID:
-    """Return the CertID that most clients ask with: SHA-1 (RFC 5019 §2.1.1)."""
-    algorithm = AlgorithmIdentifier(algorithm=x509.ObjectIdentifier("1.3.14.3.2.26"), parameters=asn1.Null())
-    return CertID(
-        hash_algorithm=algorithm,
-        issuer_name_hash=hashlib.sha1(issuer.subject.public_bytes(), usedforsecurity=False).digest(),
-        issuer_key_hash=hashlib.sha1(_key_bits(issuer), usedforsecurity=False).digest(),
-        serial_number=serial,
-    )
-
-
 def _key_bits(certificate: x509.Certificate) -> bytes:
     """Return the subjectPublicKey's octets without tag, length and unused bits (RFC 6960 §4.1.1)."""
     key = certificate.public_key()
@@ -146,15 +136,6 @@ def _key_bits(certificate: x509.Certificate) -> bytes:
     return key.public_bytes(Encoding.DER, PublicFormat.PKCS1)
 
 
-def _time(value: datetime) -> bytes:
-    return element(0x18, value.strftime("%Y%m%d%H%M%SZ").encode())
-
-
-_SIGNATURE_ALGORITHMS = {
-    ("rsa", "sha256"): bytes.fromhex("300d06092a864886f70d01010b0500"),
-    ("ec", "sha256"): bytes.fromhex("300a06082a8648ce3d040302"),
-    ("ec", "sha384"): bytes.fromhex("300a06082a8648ce3d040303"),
-}
 _BASIC = bytes.fromhex("06092b0601050507300101")  # id-pkix-ocsp-basic
 _ARCHIVE_CUTOFF = bytes.fromhex("06092b0601050507300106")
 _NONCE_OID = bytes.fromhex("06092b0601050507300102")
@@ -170,19 +151,30 @@ class Responder:
         self.certificate = certificate
         self.currency = currency
         self._key = key
-        kind = "rsa" if isinstance(key, rsa.RSAPrivateKey) else "ec"
-        self._algorithm = _SIGNATURE_ALGORITHMS[kind, signature_hash(key).name]
+        self._hash_algorithm = AlgorithmIdentifier(algorithm=_SHA1, parameters=asn1.Null())
+        self._name_hash = hashlib.sha1(issuer.subject.public_bytes(), usedforsecurity=False).digest()
+        self._key_hash = hashlib.sha1(_key_bits(issuer), usedforsecurity=False).digest()
+        self._algorithm = algorithm_identifier(key)
         key_hash = hashlib.sha1(_key_bits(certificate), usedforsecurity=False).digest()
         self._responder_id = element(0xA2, element(0x04, key_hash))  # byKey [2]
         self._certificates = element(0xA0, element(0x30, certificate.public_bytes(Encoding.DER)))
         # We answer for everything this CA ever issued: the cutoff is its own beginning (RFC 6960 §4.4.4).
-        cutoff = element(0x04, _time(issuer.not_valid_before_utc))
+        cutoff = element(0x04, generalized_time(issuer.not_valid_before_utc))
         self._single_extensions = element(0xA1, element(0x30, element(0x30, _ARCHIVE_CUTOFF, cutoff)))
+
+    def cert_id(self, serial: int) -> CertID:
+        """Return the CertID that most clients ask with: SHA-1 (RFC 5019 §2.1.1)."""
+        return CertID(
+            hash_algorithm=self._hash_algorithm,
+            issuer_name_hash=self._name_hash,
+            issuer_key_hash=self._key_hash,
+            serial_number=serial,
+        )
 
     def sign(self, answers: Sequence[Answer], now: datetime, nonce: bytes | None = None) -> bytes:
         """Return a successful OCSPResponse, DER; `nonce` is the extension's value as it came."""
-        this_update = _time(now)
-        singles = b"".join(self._single(answer, now) for answer in answers)
+        this_update = generalized_time(now)
+        singles = b"".join(self._single(answer, now, this_update) for answer in answers)
         extensions = (
             b"" if nonce is None else element(0xA1, element(0x30, element(0x30, _NONCE_OID, element(0x04, nonce))))
         )
@@ -197,9 +189,8 @@ class Responder:
         # After the certificate's end nothing changes any more: the answer is as current as any.
         return min(end, answer.not_after) if answer.not_after is not None and now < answer.not_after else end
 
-    def _single(self, answer: Answer, now: datetime) -> bytes:
-        this_update = _time(now)
-        next_update = element(0xA0, _time(self.next_update(answer, now)))
+    def _single(self, answer: Answer, now: datetime, this_update: bytes) -> bytes:
+        next_update = element(0xA0, generalized_time(self.next_update(answer, now)))
         identifier = asn1.encode_der(answer.cert_id)
         if not answer.known:
             return element(0x30, identifier, b"\x82\x00", this_update, next_update)
@@ -208,5 +199,5 @@ class Responder:
             code = REASONS[answer.reason]
             # The reason unspecified is left out rather than said (RFC 5280 §5.3.1).
             reason = element(0xA0, bytes((0x0A, 1, code))) if code else b""
-            status = element(0xA1, _time(answer.revoked_at), reason)
+            status = element(0xA1, generalized_time(answer.revoked_at), reason)
         return element(0x30, identifier, status, this_update, next_update, self._single_extensions)

@@ -27,6 +27,7 @@ from sqlalchemy.exc import IntegrityError
 
 from intaglio.database.engine import bump_revision
 from intaglio.database.schema import Instant, metadata
+from intaglio.database.statement import Statement
 from intaglio.errors import Conflict, Malformed, NotFound, StoreUnavailable
 from intaglio.pki.issuer import Prepared
 
@@ -110,57 +111,88 @@ def serial_text(serial: int) -> str:
     return f"{serial:x}"
 
 
-_plan = certificates.insert()
-_issued = (
-    update(certificates)
-    .where(
-        certificates.c.issuer == bindparam("of"),
-        certificates.c.serial == bindparam("number"),
-        certificates.c.state == State.PLANNED,
+_columns = ("issuer", "serial", "profile", "state", "subject", "not_before", "not_after", "account_id")
+_plan = Statement(certificates.insert(), _columns)
+_planned = update(certificates).where(
+    certificates.c.issuer == bindparam("of"),
+    certificates.c.serial == bindparam("number"),
+    certificates.c.state == State.PLANNED,
+)
+_issued = Statement(_planned.values(state=State.ISSUED, der=bindparam("signed")))
+_issued_for = Statement(
+    _planned.values(
+        state=State.ISSUED,
+        profile=bindparam("kind"),
+        subject=bindparam("named"),
+        not_before=bindparam("begin"),
+        not_after=bindparam("end"),
+        account_id=bindparam("account"),
+        der=bindparam("signed"),
     )
-    .values(state=State.ISSUED, der=bindparam("signed"))
 )
 
 
 def plan(connection: Connection, prepared: Prepared, account_id: str | None) -> None:
     """Make the intention to sign durable; raises `StoreUnavailable` if the serial was ever drawn before."""
-    plan_all(connection, [(prepared, account_id)])
+    subject = prepared.subject.rfc4514_string()
+    times = (prepared.not_before, prepared.not_after)
+    _plan_all(connection, [(prepared.issuer, prepared.serial, prepared.profile, subject, *times, account_id)])
 
 
-def plan_all(connection: Connection, wanted: Sequence[tuple[Prepared, str | None]]) -> None:
-    """Make many intentions durable, each for an account or the service itself."""
+def reserve(connection: Connection, issuer: str, serials: Sequence[int], now: datetime) -> None:
+    """Have serial numbers on record before it is known what for; raises `StoreUnavailable` if one was drawn before."""
+    _plan_all(connection, [(issuer, serial, "", "", now, now, None) for serial in serials])
+
+
+def _plan_all(
+    connection: Connection, wanted: Sequence[tuple[str, int, str, str, datetime, datetime, str | None]]
+) -> None:
     rows = [
-        {
-            "issuer": prepared.issuer,
-            "serial": serial_text(prepared.serial),
-            "profile": prepared.profile,
-            "state": State.PLANNED,
-            "subject": prepared.subject.rfc4514_string(),
-            "not_before": prepared.not_before,
-            "not_after": prepared.not_after,
-            "account_id": account_id,
-        }
-        for prepared, account_id in wanted
+        dict(zip(_columns, (issuer, serial_text(serial), profile, State.PLANNED, *rest), strict=True))
+        for issuer, serial, profile, *rest in wanted
     ]
     try:
-        connection.execute(_plan, rows)
+        _plan.run(connection, rows)
     except IntegrityError as error:
         raise StoreUnavailable(f"a serial number of {rows[0]['issuer']} was drawn before") from error
 
 
 def issued(connection: Connection, issuer: str, certificate: x509.Certificate) -> None:
     """Record that a planned certificate was signed."""
-    issued_all(connection, [(issuer, certificate)])
+    serial, der = serial_text(certificate.serial_number), certificate.public_bytes(Encoding.DER)
+    _check(_issued.run(connection, [{"of": issuer, "number": serial, "signed": der}]).rowcount, 1, issuer)
 
 
-def issued_all(connection: Connection, signed: Sequence[tuple[str, x509.Certificate]]) -> None:
-    """Record that planned certificates were signed, each by its issuer."""
+class Issued(msgspec.Struct, frozen=True):
+    """A certificate (DER) that was signed for an account with a serial number reserved before; `subject` as text."""
+
+    prepared: Prepared
+    subject: str
+    account_id: str
+    der: bytes
+
+
+def issued_all(connection: Connection, signed: Sequence[Issued]) -> None:
+    """Record what was signed with reserved serial numbers."""
     rows = [
-        {"of": issuer, "number": serial_text(one.serial_number), "signed": one.public_bytes(Encoding.DER)}
-        for issuer, one in signed
+        {
+            "of": one.prepared.issuer,
+            "number": serial_text(one.prepared.serial),
+            "kind": one.prepared.profile,
+            "named": one.subject,
+            "begin": one.prepared.not_before,
+            "end": one.prepared.not_after,
+            "account": one.account_id,
+            "signed": one.der,
+        }
+        for one in signed
     ]
-    if connection.execute(_issued, rows).rowcount != len(rows):
-        raise StoreUnavailable(f"{rows[0]['of']} signed a certificate that was never planned")
+    _check(_issued_for.run(connection, rows).rowcount, len(rows), rows[0]["of"])
+
+
+def _check(found: int, expected: int, issuer: object) -> None:
+    if found != expected:
+        raise StoreUnavailable(f"{issuer} signed a certificate that was never planned")
 
 
 def find(connection: Connection, issuer: str, serial: str) -> Standing | None:

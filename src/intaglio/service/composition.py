@@ -78,7 +78,7 @@ def compose(home: Home, clock: Clock) -> Service:
         commits=commits,
         chain=home.chain,
         spending=Spending(home.chain),
-        issuance=Issuance(home.chain),
+        issuance=Issuance(home.chain, commits, clock),
         pool=key_pool(home, commits, clock),
         custodies=home.custodies,
         live=LiveKeys(settings.keys.live_keys if settings.hsm is None else settings.hsm.live_keys),

@@ -1,7 +1,8 @@
 """The key pool of a home, and the process that fills it: `python -m intaglio.service.refill HOME`.
 
-Making keys takes a hundred times the work of a signature. It is done in a process of its own that runs only when no
-other wants the processor; all it shares with the service is the database (and the token, where there is one).
+Making keys takes a hundred times the work of a signature. It is done in a process of its own, by threads that run only
+when no other wants the processor; all it shares with the service is the database (and the token, where there is one).
+Its commits do not step back: they hold a lock that the service waits for.
 """
 
 import asyncio
@@ -21,9 +22,10 @@ from intaglio import logs
 from intaglio.clock import Clock, SystemClock
 from intaglio.database.commits import Commits
 from intaglio.keys.algorithm import KeyAlgorithm
-from intaglio.keys.filling import Filler, step_back
+from intaglio.keys.filling import Filler
 from intaglio.keys.lanes import Lanes
 from intaglio.keys.pool import Pool, Rules, WhenEmpty
+from intaglio.keys.priority import give_way, step_back
 from intaglio.keys.register import Marks
 from intaglio.service.home import Home, open_home
 from intaglio.settings import Settings
@@ -49,12 +51,17 @@ def rules(settings: Settings) -> Rules:
     )
 
 
-def key_pool(home: Home, commits: Commits, clock: Clock, *, makers: int = 1, patience: int = _WAITED_FOR) -> Pool:
-    """Return the pool as this process sees it, with so many threads to make keys, and patience with each."""
-    seconds = None if home.patience_seconds is None else patience * home.patience_seconds
+def key_pool(home: Home, commits: Commits, clock: Clock) -> Pool:
+    """Return the pool as a process that serves sees it: one key at a time is made where a request waits for it."""
+    return _pool(home, commits, clock, Lanes("make", 1, _patience(home, _WAITED_FOR), give_way))
+
+
+def _patience(home: Home, factor: int) -> float | None:
+    return None if home.patience_seconds is None else factor * home.patience_seconds
+
+
+def _pool(home: Home, commits: Commits, clock: Clock, lanes: Lanes) -> Pool:
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
-    # Even what is made because somebody waits for it gives way to signatures.
-    lanes = Lanes("make", makers, seconds, niceness=10)
     return Pool(home.custodies[home.identities], commits, lanes, clock, rules(home.settings), owner)
 
 
@@ -64,7 +71,7 @@ async def filler(home: Home, makers: int) -> AsyncIterator[Filler]:
     commits = Commits(home.engine)
     commits.start()
     clock = SystemClock()
-    pool = key_pool(home, commits, clock, makers=makers, patience=_AHEAD)
+    pool = _pool(home, commits, clock, Lanes("make", makers, _patience(home, _AHEAD), step_back))
     try:
         yield Filler(pool, commits, clock, makers)
     finally:
@@ -128,7 +135,6 @@ async def _work(home: Home) -> None:
 
 def main() -> None:
     """Fill the pool of the home named on the command line until standard input ends."""
-    step_back()
     home = open_home(Path(sys.argv[1]), actor="refill")
     logs.configure(home.settings.log.level)
     uvloop.run(_work(home))

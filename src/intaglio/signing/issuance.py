@@ -1,50 +1,56 @@
-"""The two durable moments of an identity, for many at once: what is intended, and what was made."""
+"""The durable moments of identities: serial numbers reserved ahead, and what was made, for many at once."""
 
 from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from cryptography import x509
 from sqlalchemy import Connection
 
 from intaglio.accounts import quota
 from intaglio.accounts.quota import Resource
-from intaglio.errors import IntaglioError
+from intaglio.clock import Clock
+from intaglio.database.ahead import Ahead
+from intaglio.database.commits import Commits
+from intaglio.errors import IntaglioError, StoreUnavailable
 from intaglio.keys import register as keys
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
-from intaglio.pki.issuer import Prepared
+from intaglio.pki.issuer import new_serial
 from intaglio.revocation import register as certificates
 from intaglio.signing import register
 from intaglio.signing.register import Identity
-
-
-class Intended(msgspec.Struct, frozen=True):
-    """A certificate that is about to be signed for an account."""
-
-    prepared: Prepared
-    account_id: str
 
 
 class Issued(msgspec.Struct, frozen=True):
     """An identity whose certificate is signed and not yet given to anybody; `at` is the time of its record."""
 
     identity: Identity
-    certificate: x509.Certificate
+    certificate: certificates.Issued
     event: Event
     at: datetime
 
 
 class Issuance:
-    """Writes intentions and identities; an exception of one of many has each tried on its own by `Commits`."""
+    """Reserves serial numbers and writes identities; an exception of one of many has each tried on its own."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, commits: Commits, clock: Clock) -> None:
         self._chain = chain
+        self._commits = commits
+        self._clock = clock
+        self._serials = Ahead(self._reserve)
 
-    def intend(self, connection: Connection, wanted: Sequence[Intended]) -> list[None]:
-        """Write that these certificates will be signed."""
-        certificates.plan_all(connection, [(one.prepared, one.account_id) for one in wanted])
-        return [None] * len(wanted)
+    async def serial(self, issuer: str) -> int:
+        """Return a serial number of an issuer that is on record, and nobody else has; raises `StoreUnavailable`."""
+        found = await self._serials.take(issuer)
+        if found is None:
+            raise StoreUnavailable(f"no serial number of {issuer} could be reserved")
+        return found
+
+    async def _reserve(self, issuer: str, most: int) -> list[int]:
+        now = self._clock.now()
+        serials = sorted(new_serial(now) for _ in range(most))
+        await self._commits.write(lambda connection: certificates.reserve(connection, issuer, serials, now))
+        return serials
 
     def record(self, connection: Connection, wanted: Sequence[Issued]) -> list[IntaglioError | None]:
         """Spend quota and write certificate, identity and entry of each; answer None, or the refusal, for each."""
@@ -53,7 +59,7 @@ class Issuance:
         if granted:
             ends = [(one.identity.id, one.at, one.identity.not_after) for one in granted]
             keys.certify(connection, ends)
-            certificates.issued_all(connection, [(one.identity.issuer, one.certificate) for one in granted])
+            certificates.issued_all(connection, [one.certificate for one in granted])
             register.add(connection, [one.identity for one in granted])
             self._chain.append(connection, [one.event for one in granted])
         return list(refusals)

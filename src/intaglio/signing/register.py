@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Column, Connection, ForeignKey, Index, String, Table, and_, func, select
 
 from intaglio.database.schema import Instant, metadata
+from intaglio.database.statement import Statement
 from intaglio.keys.custody import SealedKey
 from intaglio.keys.register import sealed_key
 from intaglio.revocation.register import State, certificates
@@ -25,9 +26,6 @@ identities = Table(
 )
 
 
-_add = identities.insert()
-
-
 class Identity(msgspec.Struct, frozen=True):
     """A signing identity; its key has the same id."""
 
@@ -40,9 +38,12 @@ class Identity(msgspec.Struct, frozen=True):
     not_after: datetime
 
 
+_add = Statement(identities.insert(), Identity.__struct_fields__)
+
+
 def add(connection: Connection, new: Sequence[Identity]) -> None:
     """Write new identities."""
-    connection.execute(_add, [msgspec.structs.asdict(identity) for identity in new])
+    _add.run(connection, [msgspec.structs.asdict(identity) for identity in new])
 
 
 def usable(

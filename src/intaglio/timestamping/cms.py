@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from intaglio.keys.algorithm import PrivateKey
-from intaglio.pki.der import element, integer, object_identifier
+from intaglio.pki.der import element, integer, object_identifier, time
 from intaglio.pki.signature import sign, signature_hash
 
 _SIGNED_DATA = object_identifier("1.2.840.113549.1.7.2")
@@ -62,7 +62,7 @@ class Signer:
         attributes = (
             *self._fixed_attributes,
             _attribute(_MESSAGE_DIGEST, element(0x04, self._digest(content).digest())),
-            _attribute(_SIGNING_TIME, _time(signing_time)),
+            _attribute(_SIGNING_TIME, time(signing_time)),
         )
         # DER puts the members of a SET OF in order; what is signed is the SET, what is sent has tag [0] in its
         # place (RFC 5652 §5.4).
@@ -93,10 +93,3 @@ def _signing_certificate(certificate: x509.Certificate, issuer: bytes, serial: b
     digest = element(0x04, hashlib.sha256(certificate.public_bytes(Encoding.DER)).digest())
     issuer_serial = element(0x30, element(0x30, element(0xA4, issuer)), serial)
     return element(0x30, element(0x30, element(0x30, digest, issuer_serial)))
-
-
-def _time(value: datetime) -> bytes:
-    """Return UTCTime until 2049, GeneralizedTime after (RFC 5652 §11.3)."""
-    if value.year < 2050:
-        return element(0x17, value.strftime("%y%m%d%H%M%SZ").encode())
-    return element(0x18, value.strftime("%Y%m%d%H%M%SZ").encode())

@@ -1,0 +1,64 @@
+"""Statements of the hot paths: compiled once for each dialect, and handed to the driver as they are.
+
+SQLAlchemy looks up, expands and converts each time what never changes; for a statement that is run for every signature
+that is two thirds of its cost. Errors, transactions and dialects stay SQLAlchemy's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, CursorResult, Dialect
+from sqlalchemy.sql.dml import Insert, Update
+from sqlalchemy.sql.selectable import Select
+
+
+class _Place(NamedTuple):
+    """What stands at one place of the driver's parameters: a named value of each row, or a constant."""
+
+    name: str | None
+    constant: Any
+    convert: Callable[[Any], Any] | None
+
+
+class Statement:
+    """A statement with named parameters; for an INSERT, `columns` are those that each row has a value for.
+
+    Results come as the driver gives them, and `IN` takes no list: it is for what needs neither.
+    """
+
+    def __init__(self, statement: Insert | Update | Select[Any], columns: Sequence[str] | None = None) -> None:
+        self._statement = statement
+        self._columns = columns
+        # By the dialect's name: every engine of a kind compiles alike.
+        self._compiled: dict[str, tuple[str, list[_Place]]] = {}
+
+    def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> CursorResult[Any]:
+        """Run it for each row of parameters, together; raises what SQLAlchemy raises."""
+        found = self._compiled.get(connection.dialect.name)
+        if found is None:
+            found = self._compiled[connection.dialect.name] = self._compile(connection.dialect)
+        sql, places = found
+        values = [
+            tuple(
+                [
+                    constant if name is None else row[name] if convert is None else convert(row[name])
+                    for name, constant, convert in places
+                ]
+            )
+            for row in rows
+        ]
+        return connection.exec_driver_sql(sql, values if len(values) > 1 else values[0])
+
+    def _compile(self, dialect: Dialect) -> tuple[str, list[_Place]]:
+        columns = None if self._columns is None else list(self._columns)
+        compiled: Any = self._statement.compile(dialect=dialect, column_keys=columns)
+        if compiled.positiontup is None or compiled.post_compile_params:
+            raise NotImplementedError(f"cannot be compiled once for {dialect.name}: {compiled}")
+        return str(compiled), [self._place(compiled.binds[name], dialect) for name in compiled.positiontup]
+
+    def _place(self, bind: Any, dialect: Dialect) -> _Place:
+        convert = bind.type.dialect_impl(dialect).bind_processor(dialect)
+        if bind.required or (self._columns is not None and bind.key in self._columns):
+            return _Place(bind.key, None, convert)
+        value = bind.effective_value
+        return _Place(None, value if convert is None else convert(value), None)
