@@ -82,6 +82,8 @@ class Policy(msgspec.Struct, frozen=True):
     alternatives: dict[str, ListRule]
     other_names: dict[str, TypedRule]
     algorithm: KeyAlgorithm
+    # The branches of which nothing is certified and nothing refused when nothing of them is sent.
+    silent: frozenset[str] = frozenset()
 
 
 class Certified(msgspec.Struct, frozen=True):
@@ -143,7 +145,14 @@ def load(document: Any) -> Policy:
         faults.refuse(f"subject_da.extra_attributes.{oid}", fault_of_directory_attribute(oid))
     if faults.refused:
         raise ContentRefused("The policy cannot be used.", faults.refused)
-    return policy
+    return msgspec.structs.replace(policy, silent=_silent(policy))
+
+
+def _silent(policy: Policy) -> frozenset[str]:
+    unsent = Faults()
+    found = {"subject_da": _directory(policy, {}, date.max, unsent), "san": _alternatives(policy, {}, unsent)}
+    refused = {path.partition(".")[0] for path in unsent.refused}
+    return frozenset(branch for branch, certified in found.items() if certified is None and branch not in refused)
 
 
 def _algorithm(rule: PublicKeyRule, faults: Faults) -> KeyAlgorithm:
@@ -234,7 +243,9 @@ def apply(policy: Policy, request: Any, *, today: date) -> Certified:
     da = _sent(request, "subject_da", {*SDA_STRINGS, *SDA_LISTS, "date_of_birth", "extra_attributes"}, faults)
     san = _sent(request, "san", {*SAN_LISTS, "other_names"}, faults)
     certified = Certified(
-        _subject(policy, dn, faults), _directory(policy, da, today, faults), _alternatives(policy, san, faults)
+        _subject(policy, dn, faults),
+        _directory(policy, da, today, faults) if da or "subject_da" not in policy.silent else None,
+        _alternatives(policy, san, faults) if san or "san" not in policy.silent else None,
     )
     if faults.mistyped:
         raise Malformed("Some fields are of the wrong type.", faults.mistyped | faults.refused)
