@@ -20,7 +20,7 @@ setup: $(STAMP) ## Install everything into .venv (PYTHON=/path/to/python3.x choo
 	@echo "Installed. Next: make demo"
 
 $(STAMP): requirements.lock pyproject.toml
-	@scripts/packages python
+	@PYTHON=$(PYTHON) scripts/packages python
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -94,14 +94,15 @@ class AccessLog:
         if self._wanted:
             milliseconds = round(seconds * 1000, 2)
             line = Answered(datetime.now(UTC), request, request_id, status, milliseconds, account)
-            if not self._lines:
-                asyncio.get_running_loop().call_soon(self._write)
             self._lines.append(_encode(line))
+            if len(self._lines) == 1:
+                asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
         lines, self._lines = self._lines, []
         # Struck out of all at once: no pattern crosses a quotation mark, so none crosses a line.
-        print(struck(b"\n".join(lines).decode()), file=sys.stderr)  # noqa: T201
+        # One write: nothing that another thread or process says comes in between.
+        sys.stderr.write(struck(b"\n".join(lines).decode()) + "\n")
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -69,12 +69,13 @@ class MarkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PoolSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Identities' keys made ahead, by algorithm; what has no marks is made on demand.
 
-    `makers` are one less than there are cores if not said: with no core left to itself, a signature now and then waits
-    a time slice. 0 makes none ahead here: another node does. A key that waited for `age_minutes` is given up.
+    `makers` are one less than this process has cores if not said, and at most 8: with no core left to itself, a
+    signature now and then waits a time slice. 0 makes none ahead here: another node does. A key that waited for
+    `age_minutes` is given up.
     """
 
     marks: dict[Algorithm, MarkSettings] = msgspec.field(default_factory=lambda: {"rsa-2048": MarkSettings(32, 128)})
-    makers: Annotated[int, msgspec.Meta(ge=0, le=256)] = max(1, (os.cpu_count() or 1) - 1)
+    makers: Annotated[int, msgspec.Meta(ge=0, le=256)] = min(max(1, len(os.sched_getaffinity(0)) - 1), 8)
     age_minutes: Annotated[int, msgspec.Meta(ge=2, le=24 * 60)] = 60
     when_empty: Literal["generate", "refuse"] = "generate"
     wait_seconds: Annotated[int, msgspec.Meta(ge=1, le=60)] = 5

@@ -79,6 +79,20 @@ def test_what_cannot_be_compiled_once_is_refused(connection: Connection) -> None
 
 
 def test_other_dialects_get_their_own_text() -> None:
-    sql, places = CLOSE._compile(postgresql.dialect(paramstyle="numeric_dollar"))  # type: ignore[no-untyped-call]
-    assert "$1" in sql
-    assert {place.name for place in places} == {None, "which", "until"}
+    placed = CLOSE._compile(postgresql.dialect(paramstyle="numeric_dollar"))  # type: ignore[no-untyped-call]
+    assert "$1" in placed.sql
+    assert placed.names is None
+    named = CLOSE._compile(postgresql.dialect(paramstyle="pyformat"))  # type: ignore[no-untyped-call]
+    assert named.names is not None
+    assert all(f"%({name})s" in named.sql for name in named.names)
+    for compiled in (placed, named):
+        assert {place.name for place in compiled.places} == {None, "which", "until"}
+
+
+def test_parameters_with_names_are_given_by_name() -> None:
+    engine = create_engine("sqlite://", paramstyle="named")
+    things.metadata.create_all(engine)
+    with engine.begin() as connection:
+        Statement(things.insert(), ["name", "at", "octets", "state"]).run(connection, ROWS)
+        assert [row._asdict() for row in connection.execute(select(things))] == ROWS
+    engine.dispose()

@@ -9,6 +9,7 @@ import typer
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say, table
 from intaglio.database.engine import reading
 from intaglio.keys.algorithm import KeyAlgorithm
+from intaglio.keys.priority import give_way
 from intaglio.keys.register import Depth, depths
 from intaglio.service.home import open_home
 from intaglio.service.refill import filler, rules
@@ -42,7 +43,7 @@ def fill(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
             note(f"{algorithm}: {ready} of {high}")
 
     async def work() -> int:
-        async with filler(opened, max(1, opened.settings.pool.makers)) as found:
+        async with filler(opened, max(1, opened.settings.pool.makers), give_way) as found:
             return await found.top_up(progress)
 
     made = asyncio.run(work())

@@ -109,8 +109,9 @@ class Commits:
 
     async def stop(self) -> None:
         """Finish what is waiting, then end the lanes."""
-        self._stopped = True
-        self._jobs.put(None)
+        with self._counting:
+            self._stopped = True
+            self._jobs.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, 30)
         self._readers.shutdown()
@@ -142,7 +143,8 @@ class Commits:
             if self._stopped or self._thread is None or self._waiting >= self._most_waiting:
                 raise StoreUnavailable("no more writes can wait for the database now")
             self._waiting += 1
-        self._jobs.put(_Job(batch, argument, future, beside))
+            # Within the lock: behind the end that `stop` puts, nobody would look.
+            self._jobs.put(_Job(batch, argument, future, beside))
 
     async def write(self, work: Callable[[Connection], R]) -> R:
         """Do one piece of work in a shared durable commit."""

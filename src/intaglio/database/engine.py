@@ -39,8 +39,6 @@ def open_engine(url: str, *, new: bool = False) -> Engine:
         cursor = connection.cursor()
         cursor.execute("PRAGMA journal_mode=WAL")
         cursor.execute("PRAGMA synchronous=FULL")
-        # Written back every 16 MB: pages that many commits change are then written once for them all.
-        cursor.execute("PRAGMA wal_autocheckpoint=4000")
         cursor.execute("PRAGMA foreign_keys=ON")
         # A destroyed key must not linger in free pages.
         cursor.execute("PRAGMA secure_delete=ON")

@@ -20,6 +20,14 @@ class _Place(NamedTuple):
     convert: Callable[[Any], Any] | None
 
 
+class _Compiled(NamedTuple):
+    """A statement as the driver takes it; `names` are those of its parameters where they have names, not places."""
+
+    sql: str
+    places: list[_Place]
+    names: list[str] | None
+
+
 class Statement:
     """A statement with named parameters; for an INSERT, `columns` are those that each row has a value for.
 
@@ -30,31 +38,36 @@ class Statement:
         self._statement = statement
         self._columns = columns
         # By the dialect's name: every engine of a kind compiles alike.
-        self._compiled: dict[str, tuple[str, list[_Place]]] = {}
+        self._compiled: dict[str, _Compiled] = {}
 
     def run(self, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> CursorResult[Any]:
         """Run it for each row of parameters, together; raises what SQLAlchemy raises."""
         found = self._compiled.get(connection.dialect.name)
         if found is None:
             found = self._compiled[connection.dialect.name] = self._compile(connection.dialect)
-        sql, places = found
-        values = [
+        values: list[Any] = [
             tuple(
                 [
                     constant if name is None else row[name] if convert is None else convert(row[name])
-                    for name, constant, convert in places
+                    for name, constant, convert in found.places
                 ]
             )
             for row in rows
         ]
-        return connection.exec_driver_sql(sql, values if len(values) > 1 else values[0])
+        if found.names is not None:
+            values = [dict(zip(found.names, row, strict=True)) for row in values]
+        return connection.exec_driver_sql(found.sql, values if len(values) > 1 else values[0])
 
-    def _compile(self, dialect: Dialect) -> tuple[str, list[_Place]]:
+    def _compile(self, dialect: Dialect) -> _Compiled:
         columns = None if self._columns is None else list(self._columns)
         compiled: Any = self._statement.compile(dialect=dialect, column_keys=columns)
-        if compiled.positiontup is None or compiled.post_compile_params:
+        if compiled.post_compile_params:
             raise NotImplementedError(f"cannot be compiled once for {dialect.name}: {compiled}")
-        return str(compiled), [self._place(compiled.binds[name], dialect) for name in compiled.positiontup]
+        if compiled.positiontup is not None:
+            places = [self._place(compiled.binds[name], dialect) for name in compiled.positiontup]
+            return _Compiled(str(compiled), places, None)
+        named = compiled.bind_names
+        return _Compiled(str(compiled), [self._place(bind, dialect) for bind in named], list(named.values()))
 
     def _place(self, bind: Any, dialect: Dialect) -> _Place:
         convert = bind.type.dialect_impl(dialect).bind_processor(dialect)

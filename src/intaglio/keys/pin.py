@@ -46,12 +46,14 @@ class Refusals:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise KeyUnavailable(f"{lock} cannot be written, so no PIN is tried: {error.strerror}") from error
+            raise KeyUnavailable(
+                f"{lock} cannot be written, so no PIN is tried and no token used: {error.strerror}"
+            ) from error
         try:
             until = time.monotonic() + seconds
             while not _locked(descriptor):
                 if time.monotonic() > until:
-                    raise KeyUnavailable("another process is logging in to the token and does not finish")
+                    raise KeyUnavailable("another process is connecting to the token and does not finish")
                 time.sleep(_WAIT_SECONDS)
             yield
         finally:

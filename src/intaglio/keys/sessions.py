@@ -197,20 +197,14 @@ class Sessions:
 
     def _connect(self) -> Presence:
         module = self.module
-        with module.gate.held(self._seconds), self._refusals.alone(self._seconds):
+        with module.gate.held(self._seconds):
             if self._closed:
                 raise KeyUnavailable("the token was closed")
             if self.present is not None:
                 return self.present
-            module.initialise()
             self._clear(module)
-            if self._anew and module.look_again():
-                self._anew = False
-            slot, token = self._find(module)
-            writing = not token.flags & c.CKF_WRITE_PROTECTED
-            handle = module.open_session(slot, writing=writing)
+            slot, token, handle, writing = self._log_in(module)
             try:
-                log_in(module, slot, handle, self._pin, self._refusals)
                 presence = Presence(
                     slot,
                     module.beginnings,
@@ -227,6 +221,22 @@ class Sessions:
             module.connected.add(presence)
             self.present = presence
             return presence
+
+    def _log_in(self, module: Module) -> tuple[int, layout.CK_TOKEN_INFO, int, bool]:
+        """Return slot, token, a session in which the user is logged in, and whether it can write."""
+        with self._refusals.alone(self._seconds):
+            module.initialise()
+            if self._anew and module.look_again():
+                self._anew = False
+            slot, token = self._find(module)
+            writing = not token.flags & c.CKF_WRITE_PROTECTED
+            handle = module.open_session(slot, writing=writing)
+            try:
+                log_in(module, slot, handle, self._pin, self._refusals)
+            except BaseException:
+                module.functions["C_CloseSession"](handle)
+                raise
+            return slot, token, handle, writing
 
     def _clear(self, module: Module) -> None:
         """Close the sessions of presences that are over, once the threads that have them gave them back."""

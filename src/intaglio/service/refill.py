@@ -11,7 +11,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -66,12 +66,12 @@ def _pool(home: Home, commits: Commits, clock: Clock, lanes: Lanes) -> Pool:
 
 
 @asynccontextmanager
-async def filler(home: Home, makers: int) -> AsyncIterator[Filler]:
-    """Run what fills the pool of `home` in this process, for as long as the block lasts."""
+async def filler(home: Home, makers: int, manner: Callable[[], None]) -> AsyncIterator[Filler]:
+    """Run what fills the pool of `home` in this process, for as long as the block lasts; makers begin with `manner`."""
     commits = Commits(home.engine)
     commits.start()
     clock = SystemClock()
-    pool = _pool(home, commits, clock, Lanes("make", makers, _patience(home, _AHEAD), step_back))
+    pool = _pool(home, commits, clock, Lanes("make", makers, _patience(home, _AHEAD), manner))
     try:
         yield Filler(pool, commits, clock, makers)
     finally:
@@ -124,7 +124,7 @@ async def _work(home: Home) -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    async with filler(home, home.settings.pool.makers) as found:
+    async with filler(home, home.settings.pool.makers, step_back) as found:
         work = asyncio.create_task(found.work())
         parent = asyncio.create_task(reader.read())
         await asyncio.wait({work, parent}, return_when=asyncio.FIRST_COMPLETED)

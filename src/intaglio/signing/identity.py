@@ -119,7 +119,7 @@ async def _made(
             # 8
             issued = Issued(identity, certificate, event, engine.clock.now())
             engine.commits.put(engine.issuance.record, issued, recorded)
-        except Exception as error:  # what signing raised, whatever it was
+        except BaseException as error:  # what signing raised, whatever it was: somebody waits for it
             loop.call_soon_threadsafe(_settle, recorded, error)
 
     signing = engine.lanes.submit(_issue, engine, prepared, sealed)
@@ -128,9 +128,10 @@ async def _made(
     return signing.result()
 
 
-def _settle(recorded: asyncio.Future[IntaglioError | None], error: Exception) -> None:
+def _settle(recorded: asyncio.Future[IntaglioError | None], error: BaseException) -> None:
     if not recorded.done():
-        recorded.set_exception(error)
+        # A library's panic is no `Exception`, and must not end the event loop.
+        recorded.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
 
 def _issue(engine: Engine, prepared: Prepared, sealed: SealedKey) -> Signed:
