@@ -51,6 +51,8 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
     Raises `Malformed` or `ContentRefused` naming every field, or a `ServiceFault`.
     """
     account = caller.account
+    # Should the issuer be revoked meanwhile, the key does not stay in memory, past the register that knows of it.
+    generation = engine.live.generation
     issuer_name = engine.issuing(account.hierarchy)
     issuer = engine.issuers[issuer_name]
     # 1
@@ -98,7 +100,7 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
         },
     )
     certificate, response, key = await _made(engine, prepared, sealed, identity, event)
-    engine.live.put(f"{account.id}/{identity.id}", key, prepared.not_after, engine.live.generation)
+    engine.live.put(f"{account.id}/{identity.id}", key, prepared.not_after, generation)
     return NewIdentity(identity.id, certificate, response)
 
 
