@@ -291,14 +291,39 @@ def found_in(token: Token) -> Mechanisms:
     return token.sessions.present.mechanisms
 
 
-def test_a_store_that_fails_for_a_moment_is_asked_again(token: Token, functions: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "codes",
+    [(c.CKR_GENERAL_ERROR, c.CKR_FUNCTION_FAILED), (c.CKR_TEMPLATE_INCONSISTENT, c.CKR_OBJECT_HANDLE_INVALID)],
+)
+def test_a_store_that_fails_for_a_moment_is_asked_again(
+    token: Token, functions: dict[str, Any], codes: tuple[int, ...]
+) -> None:
     """SoftHSM fails so when two processes change one token at the same moment."""
     real = functions["C_GenerateKeyPair"]
-    failing = [c.CKR_GENERAL_ERROR, c.CKR_FUNCTION_FAILED]
+    failing = list(codes)
     functions["C_GenerateKeyPair"] = lambda *arguments: failing.pop() if failing else real(*arguments)
     key_id = new_id()
     token.generate(KeyAlgorithm.P_256, key_id, "x")
     assert token.key_ids().count(key_id) == 1
+
+
+def test_a_sealing_key_is_unbound_only_where_the_token_cannot_bind(token: Token, functions: dict[str, Any]) -> None:
+    """What SoftHSM says of a moment's trouble is also what a token says that does not know the attribute."""
+    real, failing, bound = functions["C_GenerateKey"], [c.CKR_TEMPLATE_INCONSISTENT] * 2, []
+
+    def generate(session: int, mechanism: int, template: int, count: int, made: Any) -> int:
+        attributes = (layout.CK_ATTRIBUTE * count).from_address(template)
+        bound.append(any(one.type == c.CKA_UNWRAP_TEMPLATE for one in attributes))
+        return failing.pop() if failing else int(real(session, mechanism, template, count, made))
+
+    functions["C_GenerateKey"] = generate
+    token.make_sealing_key(new_id(), "x")
+    assert bound == [True] * 3
+    failing.extend([c.CKR_TEMPLATE_INCONSISTENT] * 3)
+    bound.clear()
+    token.make_sealing_key(key_id := new_id(), "x")
+    assert bound == [True] * 3 + [False]
+    assert token.sealing_key_ids().count(key_id) == 1
 
 
 def test_structures_are_as_large_as_c_has_them() -> None:

@@ -29,6 +29,8 @@ _UNKNOWN_TEMPLATE = frozenset(
     {c.CKR_ATTRIBUTE_TYPE_INVALID, c.CKR_ATTRIBUTE_VALUE_INVALID, c.CKR_TEMPLATE_INCONSISTENT}
 )
 _UNSPECIFIC = frozenset({c.CKR_GENERAL_ERROR, c.CKR_FUNCTION_FAILED, c.CKR_DEVICE_ERROR})
+# What SoftHSM says of an object that changed under its hands. A template that is wrong stays so.
+_OF_A_MOMENT = _UNSPECIFIC | objects.HANDLE_INVALID | {c.CKR_TEMPLATE_INCONSISTENT}
 _SEALING_GONE = frozenset(
     {
         c.CKR_KEY_HANDLE_INVALID,
@@ -94,20 +96,18 @@ class Token:
             self._unused(session, c.CKO_SECRET_KEY, key_id, label)
             mechanism = layout.mechanism(generation.number)
 
-            def make() -> None:
-                for bound in (True, False):
-                    template = objects.sealing_template(key_id, label, bound=bound)
-                    arguments = (addressof(mechanism), template.address, template.count, byref(c_ulong()))
-                    try:
-                        self.sessions.call(session, "C_GenerateKey", *arguments)
-                    except CallFailed as error:
-                        # Not every token knows CKA_UNWRAP_TEMPLATE.
-                        if not bound or error.code not in _UNKNOWN_TEMPLATE:
-                            raise
-                    else:
-                        return
+            def make(*, bound: bool) -> None:
+                template = objects.sealing_template(key_id, label, bound=bound)
+                arguments = (addressof(mechanism), template.address, template.count, byref(c_ulong()))
+                self.sessions.call(session, "C_GenerateKey", *arguments)
 
-            self._store(session, (c.CKO_SECRET_KEY,), key_id, make)
+            try:
+                self._store(session, (c.CKO_SECRET_KEY,), key_id, lambda: make(bound=True))
+            except CallFailed as error:
+                # Not every token knows CKA_UNWRAP_TEMPLATE.
+                if error.code not in _UNKNOWN_TEMPLATE:
+                    raise
+                self._store(session, (c.CKO_SECRET_KEY,), key_id, lambda: make(bound=False))
 
     def sealing_key_ids(self) -> list[bytes]:
         """Return the ids of the secret keys that are stored on the token."""
@@ -226,8 +226,8 @@ class Token:
     def _store(self, session: Session, kinds: tuple[int, ...], key_id: bytes, make: Callable[[], R]) -> R:
         """Make something that stays on the token, all of it or nothing.
 
-        SoftHSM fails now and then, for no reason of ours, when two processes change one token at the same moment:
-        then it is tried again.
+        SoftHSM fails now and then, for no reason of ours, when two processes change one token at the same moment
+        (its issue 573): then it is tried again.
         """
         for last in (False, False, True):
             try:
@@ -237,7 +237,7 @@ class Token:
                     raise
                 for kind in kinds:
                     objects.destroy_stored(self.sessions, session, kind, key_id)
-                again = isinstance(error, CallFailed) and error.code in _UNSPECIFIC | objects.HANDLE_INVALID
+                again = isinstance(error, CallFailed) and error.code in _OF_A_MOMENT
                 if last or not again:
                     raise
         raise AssertionError
