@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from intaglio.errors import IssuanceRefused
 from intaglio.keys.algorithm import PublicKey
 from intaglio.pki.hierarchy import subject
-from intaglio.pki.issuer import Issuer, Publication, new_serial
+from intaglio.pki.issuer import Issuer, Publication, new_serials
 from intaglio.pki.profiles import PROFILES
 
 # PKCS#1 v1.5 is deterministic: two certificates are the same if everything in them is.
@@ -74,15 +74,17 @@ def test_it_is_what_the_library_makes(
         not_valid_after=prepared.not_after.replace(tzinfo=None),
         extensions=prepared.extensions,
     )
+    assert x509.SubjectKeyIdentifier.from_public_key(key) in [one.value for one in prepared.extensions]
     assert ISSUER.sign(prepared) == builder.sign(KEY, SHA256()).public_bytes(Encoding.DER)
 
 
 def test_serial_numbers_are_in_the_order_of_time_and_random_behind_it() -> None:
     now = datetime(2026, 11, 24, tzinfo=UTC)
-    drawn = {new_serial(now) for _ in range(1000)}
-    assert len(drawn) == 1000
+    drawn = new_serials(now, 1000)
+    assert len(set(drawn)) == 1000
+    assert drawn == sorted(drawn)
     assert all((serial - (1 << 158)).bit_length() <= 158 for serial in drawn)
-    assert max(drawn) < new_serial(now + timedelta(milliseconds=1))
+    assert drawn[-1] < new_serials(now + timedelta(milliseconds=1), 1)[0]
     # one that is longer than twenty octets, or short, is refused wherever it comes from
     for serial in (1 << 159, 1):
         with pytest.raises(IssuanceRefused, match="serial number"):

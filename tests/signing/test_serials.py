@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 
 def test_two_who_draw_the_same_number_do_not_both_sign(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(issuance, "new_serial", lambda _now: SERIAL)
+    monkeypatch.setattr(issuance, "new_serials", lambda _now, number: [SERIAL] * number)
     who = caller(home)
 
     async def walk() -> None:
@@ -48,7 +48,7 @@ def test_two_who_draw_the_same_number_do_not_both_sign(home: Home, monkeypatch: 
 
 
 def test_what_was_planned_and_not_issued_is_answered_for(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(issuance, "new_serial", lambda _now: SERIAL)
+    monkeypatch.setattr(issuance, "new_serials", lambda _now, number: [SERIAL] * number)
     who = caller(home)
 
     def failing(*_: object) -> None:

@@ -13,6 +13,7 @@ import asn1crypto.tsp
 import asn1crypto.x509
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from pyhanko.sign.validation.generic_cms import validate_tst_signed_data
 from pyhanko_certvalidator import ValidationContext
@@ -190,7 +191,8 @@ def test_gen_time_in_milliseconds_without_trailing_zeros(
 def test_accuracy_names_each_unit_that_is_not_zero(
     quick: Authority, now: datetime, accuracy: timedelta, written: str
 ) -> None:
-    other = Authority(quick.certificate, [], quick._signer._key, quick.policy, accuracy)
+    key = ec.generate_private_key(ec.SECP256R1())
+    other = Authority(quick.certificate, [], key, quick.policy, accuracy)
     assert tst_info(other, now)["accuracy"].dump().hex() == written
 
 

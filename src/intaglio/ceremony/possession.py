@@ -17,7 +17,7 @@ from intaglio.ceremony.entry import KeyMade
 from intaglio.errors import ContentRefused
 from intaglio.keys.algorithm import CURVES, RSA_BITS, PrivateKey, PublicKey, public_key_der
 from intaglio.keys.attestation import Attestation
-from intaglio.pki.signature import sign, verify
+from intaglio.pki.signature import signing, verify
 
 # What `hsm = true` in a script demands.
 _DEMANDED: Attestation = {
@@ -65,7 +65,7 @@ def shown(head: bytes, name: str, key: PrivateKey, attested: Attestation) -> Key
         algorithm=algorithm_of(key.public_key()),
         public_key=public,
         attestation=dict(attested),
-        proof=sign(key, statement(head, name, public, attested)),
+        proof=signing(key)(statement(head, name, public, attested)),
     )
 
 

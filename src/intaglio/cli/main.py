@@ -16,6 +16,7 @@ from intaglio.api.gate import refusal
 from intaglio.cli import account, ceremony, certificate, credential, hsm, identity, ledger, policy, pool
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
 from intaglio.errors import ContentRefused
+from intaglio.keys.priority import wait_turns
 from intaglio.pki.founding import SIZES
 from intaglio.server.listener import Listener, serve, tls_context
 from intaglio.server.protocol import Limits
@@ -171,6 +172,7 @@ def _hsm(
 @command
 def serve_command(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Serve the API (mutual TLS) and the public PKI until SIGTERM."""
+    wait_turns()
     opened = open_home(home, actor="service")
     logs.configure(opened.settings.log.level)
     uvloop.run(_serve(opened, as_json=as_json))

@@ -50,6 +50,14 @@ def time(value: datetime) -> bytes:
     return b"\x17\x0d%02d%02d%02d%02d%02d%02dZ" % parts
 
 
+def content_of(encoded: bytes, place: int = 0) -> tuple[int, int]:
+    """Return where the content of the element at `place` begins and ends; `encoded` must be DER."""
+    first = encoded[place + 1]
+    begin = place + 2 if first < 0x80 else place + 2 + (first & 0x7F)
+    length = first if first < 0x80 else int.from_bytes(encoded[place + 2 : begin], "big")
+    return begin, begin + length
+
+
 def is_element(encoded: bytes) -> bool:
     """Return whether `encoded` is exactly one element with a definite, minimal length, and so what it is made of.
 

@@ -4,6 +4,7 @@ Between the two the caller makes the intention durable, so that every serial num
 planned can be answered for.
 """
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,9 +16,9 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 from intaglio.errors import IssuanceRefused
 from intaglio.keys.algorithm import PrivateKey, PublicKey, public_key_der
 from intaglio.pki import lint
-from intaglio.pki.der import element, integer, object_identifier, time
+from intaglio.pki.der import content_of, element, integer, object_identifier, time
 from intaglio.pki.profiles import PROFILES, validity
-from intaglio.pki.signature import algorithm_identifier, sign
+from intaglio.pki.signature import algorithm_identifier, signing
 
 # Version is v3 (RFC 5280 §4.1.2.1).
 _VERSION_3 = bytes.fromhex("a003020102")
@@ -26,13 +27,13 @@ Extensions = Sequence[tuple[x509.ExtensionType, bool]]
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """A certificate with everything decided and nothing signed."""
+    """A certificate with everything decided and nothing signed; `public_key` is a SubjectPublicKeyInfo, DER."""
 
     issuer: str
     profile: str
     serial: int
     subject: x509.Name
-    public_key: PublicKey
+    public_key: bytes
     not_before: datetime
     not_after: datetime
     extensions: list[x509.Extension[x509.ExtensionType]]
@@ -68,12 +69,24 @@ def _encoded(extension: x509.Extension[x509.ExtensionType]) -> bytes:
     return element(0x30, identifier, critical, element(0x04, extension.value.public_bytes()))
 
 
-def new_serial(now: datetime) -> int:
-    """Return a positive serial number, 20 octets, of which 110 bits are random (RFC 5280 §4.1.2.2).
+def new_serials(now: datetime, number: int) -> list[int]:
+    """Return positive serial numbers, 20 octets each, of which 110 bits are random (RFC 5280 §4.1.2.2), in order.
 
     The 48 bits before those are the time in milliseconds: what is issued together is together in the register's index.
     """
-    return (1 << 158) | (int(now.timestamp() * 1000) << 110) | secrets.randbits(110)
+    head = (1 << 158) | (int(now.timestamp() * 1000) << 110)
+    # Asked for once: asking lets go of the interpreter, and getting it back costs more than the random octets.
+    drawn = secrets.token_bytes(14 * number)
+    # Two of their 112 bits are left out.
+    return sorted(head | int.from_bytes(drawn[place : place + 14]) >> 2 for place in range(0, len(drawn), 14))
+
+
+def _key_identifier(public_key: bytes) -> x509.SubjectKeyIdentifier:
+    """Return SHA-1 of the BIT STRING subjectPublicKey without its tag, length and unused bits (RFC 5280 §4.2.1.2)."""
+    inside, _ = content_of(public_key)
+    _, after_algorithm = content_of(public_key, inside)
+    begin, end = content_of(public_key, after_algorithm)
+    return x509.SubjectKeyIdentifier(hashlib.sha1(public_key[begin + 1 : end], usedforsecurity=False).digest())
 
 
 class Issuer:
@@ -98,6 +111,7 @@ class Issuer:
         self.subject = found
         self.key = key
         self.test = test
+        self._sign = signing(key)
         self._name = found.public_bytes()
         self._algorithm = algorithm_identifier(key)
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
@@ -122,25 +136,27 @@ class Issuer:
         profile_name: str,
         *,
         subject: x509.Name,
-        public_key: PublicKey,
+        public_key: PublicKey | bytes,
         now: datetime,
         extensions: Extensions = (),
         serial: int | None = None,
     ) -> Prepared:
         """Decide a certificate of `profile_name`, with a new serial number unless one is given that was reserved.
 
+        The public key may be given as it is certified, DER. That it is one to certify is for the caller to check.
         Raises `IssuanceRefused` naming the rule that it breaks.
         """
         not_before, not_after = validity(PROFILES[profile_name], now)
         if self.certificate is not None:
             not_after = min(not_after, self.certificate.not_valid_after_utc)
-        identifier = x509.SubjectKeyIdentifier.from_public_key(public_key)
+        certified = public_key if isinstance(public_key, bytes) else public_key_der(public_key)
+        identifier = _key_identifier(certified)
         prepared = Prepared(
             issuer=self.name,
             profile=profile_name,
-            serial=new_serial(now) if serial is None else serial,
+            serial=new_serials(now, 1)[0] if serial is None else serial,
             subject=subject,
-            public_key=public_key,
+            public_key=certified,
             not_before=not_before,
             not_after=not_after,
             extensions=[
@@ -177,7 +193,7 @@ class Issuer:
             self._name,
             element(0x30, time(prepared.not_before), time(prepared.not_after)),
             prepared.subject.public_bytes(),
-            public_key_der(prepared.public_key),
+            prepared.public_key,
             element(0xA3, element(0x30, self._encoded[prepared.profile], *map(_encoded, own))),
         )
-        return element(0x30, to_be_signed, self._algorithm, element(0x03, b"\x00", sign(self.key, to_be_signed)))
+        return element(0x30, to_be_signed, self._algorithm, element(0x03, b"\x00", self._sign(to_be_signed)))

@@ -1,5 +1,7 @@
 """How the service's own keys sign: one hash for each key, PKCS#1 v1.5 for RSA (RFC 8017 §8.2), ECDSA else."""
 
+from collections.abc import Callable
+
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
@@ -25,11 +27,14 @@ def algorithm_identifier(key: PrivateKey) -> bytes:
     return _ALGORITHM_IDENTIFIERS[kind, signature_hash(key).name]
 
 
-def sign(key: PrivateKey, content: bytes) -> bytes:
-    """Return the signature of `key` over `content`."""
+def signing(key: PrivateKey) -> Callable[[bytes], bytes]:
+    """Return what gives the signature of `key` over a content: what depends on the key alone is decided here."""
+    chosen = signature_hash(key)
     if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(content, padding.PKCS1v15(), signature_hash(key))
-    return key.sign(content, ec.ECDSA(signature_hash(key)))
+        sign, scheme = key.sign, padding.PKCS1v15()
+        return lambda content: sign(content, scheme, chosen)
+    sign_by_curve, way = key.sign, ec.ECDSA(chosen)
+    return lambda content: sign_by_curve(content, way)
 
 
 def verify(key: PublicKey, signature: bytes, content: bytes) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import msgspec
+from cryptography.hazmat import asn1
 from sqlalchemy import Connection
 
 from intaglio.database.commits import Commits
@@ -93,7 +94,10 @@ class Answers:
         issuer_name: str = name
 
         def look(connection: Connection) -> list[ocsp.Answer]:
-            return [answer(connection, issuer_name, wanted) for wanted in question.cert_ids]
+            return [
+                answer(connection, issuer_name, wanted.serial_number, asn1.encode_der(wanted))
+                for wanted in question.cert_ids
+            ]
 
         generation = self._generation
         answers = await self._commits.read(look)
@@ -119,7 +123,7 @@ class Answers:
         responder = self._responders[issuer]
         wanted = responder.cert_id(serial)
         generation = self._generation
-        found = await self._commits.read(lambda connection: answer(connection, issuer, wanted))
+        found = await self._commits.read(lambda connection: answer(connection, issuer, serial, wanted))
         der = await self._lanes.run(responder.sign, [found], now)
         response = Response(der, now, responder.next_update(found, now))
         if generation == self._generation:
@@ -159,12 +163,12 @@ class Answers:
         return fresh
 
 
-def answer(connection: Connection, issuer: str, wanted: ocsp.CertID) -> ocsp.Answer:
-    """Return the status of one certificate of `issuer`.
+def answer(connection: Connection, issuer: str, serial: int, wanted: bytes) -> ocsp.Answer:
+    """Return the status of one certificate of `issuer`, for the CertID, DER, that it was asked for by.
 
     What was only planned is unknown: nobody was ever given such a certificate, and it must not become good.
     """
-    standing = find(connection, issuer, serial_text(wanted.serial_number)) if wanted.serial_number > 0 else None
+    standing = find(connection, issuer, serial_text(serial)) if serial > 0 else None
     if standing is None or standing.state == State.PLANNED:
         return ocsp.Answer(wanted, known=False)
     if standing.state == State.REVOKED:

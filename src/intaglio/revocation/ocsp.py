@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from intaglio.errors import Malformed
 from intaglio.keys.algorithm import PrivateKey
-from intaglio.pki.der import element, generalized_time
-from intaglio.pki.signature import algorithm_identifier, sign
+from intaglio.pki.der import element, generalized_time, integer, object_identifier
+from intaglio.pki.signature import algorithm_identifier, signing
 from intaglio.pki.structures import AlgorithmIdentifier, Extension
 from intaglio.revocation.register import REASONS
 
 _MOST_REQUESTED = 16
 _NONCE = x509.ObjectIdentifier("1.3.6.1.5.5.7.48.1.2")
-_SHA1 = x509.ObjectIdentifier("1.3.14.3.2.26")
+_SHA1 = object_identifier("1.3.14.3.2.26")
 
 # OCSPResponseStatus as complete responses: ENUMERATED in a SEQUENCE, no responseBytes (RFC 6960 §4.2.1)
 MALFORMED_REQUEST = bytes.fromhex("30030a0101")
@@ -83,11 +83,12 @@ class Question(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """The status of one certificate: `revoked_at` set means revoked; `known` False means unknown.
 
+    `cert_id` is a CertID, DER.
     A status is current no longer than its certificate: `not_after` bounds nextUpdate, as validators that look back at
     a certificate that has ended expect.
     """
 
-    cert_id: CertID
+    cert_id: bytes
     not_after: datetime | None = None
     known: bool = True
     revoked_at: datetime | None = None
@@ -150,10 +151,10 @@ class Responder:
         self.issuer = issuer
         self.certificate = certificate
         self.currency = currency
-        self._key = key
-        self._hash_algorithm = AlgorithmIdentifier(algorithm=_SHA1, parameters=asn1.Null())
-        self._name_hash = hashlib.sha1(issuer.subject.public_bytes(), usedforsecurity=False).digest()
-        self._key_hash = hashlib.sha1(_key_bits(issuer), usedforsecurity=False).digest()
+        self._sign = signing(key)
+        name_hash = hashlib.sha1(issuer.subject.public_bytes(), usedforsecurity=False).digest()
+        key_hash = hashlib.sha1(_key_bits(issuer), usedforsecurity=False).digest()
+        self._issuer = element(0x30, _SHA1, b"\x05\x00") + element(0x04, name_hash) + element(0x04, key_hash)
         self._algorithm = algorithm_identifier(key)
         key_hash = hashlib.sha1(_key_bits(certificate), usedforsecurity=False).digest()
         self._responder_id = element(0xA2, element(0x04, key_hash))  # byKey [2]
@@ -162,14 +163,9 @@ class Responder:
         cutoff = element(0x04, generalized_time(issuer.not_valid_before_utc))
         self._single_extensions = element(0xA1, element(0x30, element(0x30, _ARCHIVE_CUTOFF, cutoff)))
 
-    def cert_id(self, serial: int) -> CertID:
-        """Return the CertID that most clients ask with: SHA-1 (RFC 5019 §2.1.1)."""
-        return CertID(
-            hash_algorithm=self._hash_algorithm,
-            issuer_name_hash=self._name_hash,
-            issuer_key_hash=self._key_hash,
-            serial_number=serial,
-        )
+    def cert_id(self, serial: int) -> bytes:
+        """Return the CertID that most clients ask with, DER: SHA-1 (RFC 5019 §2.1.1)."""
+        return element(0x30, self._issuer, integer(serial))
 
     def sign(self, answers: Sequence[Answer], now: datetime, nonce: bytes | None = None) -> bytes:
         """Return a successful OCSPResponse, DER; `nonce` is the extension's value as it came."""
@@ -179,7 +175,7 @@ class Responder:
             b"" if nonce is None else element(0xA1, element(0x30, element(0x30, _NONCE_OID, element(0x04, nonce))))
         )
         tbs = element(0x30, self._responder_id, this_update, element(0x30, singles), extensions)
-        signature = element(0x03, b"\x00", sign(self._key, tbs))
+        signature = element(0x03, b"\x00", self._sign(tbs))
         basic = element(0x30, tbs, self._algorithm, signature, self._certificates)
         return element(0x30, b"\x0a\x01\x00", element(0xA0, element(0x30, _BASIC, element(0x04, basic))))
 
@@ -191,13 +187,12 @@ class Responder:
 
     def _single(self, answer: Answer, now: datetime, this_update: bytes) -> bytes:
         next_update = element(0xA0, generalized_time(self.next_update(answer, now)))
-        identifier = asn1.encode_der(answer.cert_id)
         if not answer.known:
-            return element(0x30, identifier, b"\x82\x00", this_update, next_update)
+            return element(0x30, answer.cert_id, b"\x82\x00", this_update, next_update)
         status = b"\x80\x00"
         if answer.revoked_at is not None:
             code = REASONS[answer.reason]
             # The reason unspecified is left out rather than said (RFC 5280 §5.3.1).
             reason = element(0xA0, bytes((0x0A, 1, code))) if code else b""
             status = element(0xA1, generalized_time(answer.revoked_at), reason)
-        return element(0x30, identifier, status, this_update, next_update, self._single_extensions)
+        return element(0x30, answer.cert_id, status, this_update, next_update, self._single_extensions)

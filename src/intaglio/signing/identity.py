@@ -11,7 +11,7 @@ from intaglio.accounts.kinds import Kind
 from intaglio.accounts.policy import Certified, apply
 from intaglio.accounts.sessions import Caller
 from intaglio.errors import IntaglioError
-from intaglio.keys.algorithm import PrivateKey, public_key_of
+from intaglio.keys.algorithm import PrivateKey
 from intaglio.keys.custody import SealedKey
 from intaglio.ledger.entry import Event
 from intaglio.pki.issuer import Extensions, Prepared
@@ -67,7 +67,7 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
     prepared = issuer.prepare(
         _PROFILES[account.kind],
         subject=name(certified.subject),
-        public_key=public_key_of(sealed.public_key),
+        public_key=sealed.public_key,
         now=now,
         extensions=_extensions(certified),
         serial=serial,

@@ -15,7 +15,7 @@ from intaglio.errors import IntaglioError, StoreUnavailable
 from intaglio.keys import register as keys
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
-from intaglio.pki.issuer import new_serial
+from intaglio.pki.issuer import new_serials
 from intaglio.revocation import register as certificates
 from intaglio.signing import register
 from intaglio.signing.register import Identity
@@ -48,7 +48,7 @@ class Issuance:
 
     async def _reserve(self, issuer: str, most: int) -> list[int]:
         now = self._clock.now()
-        serials = sorted(new_serial(now) for _ in range(most))
+        serials = new_serials(now, most)
         await self._commits.write(lambda connection: certificates.reserve(connection, issuer, serials, now))
         return serials
 

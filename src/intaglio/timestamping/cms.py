@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.pki.der import element, integer, object_identifier, time
-from intaglio.pki.signature import sign, signature_hash
+from intaglio.pki.signature import signature_hash, signing
 
 _SIGNED_DATA = object_identifier("1.2.840.113549.1.7.2")
 _CONTENT_TYPE = object_identifier("1.2.840.113549.1.9.3")
@@ -39,7 +39,7 @@ class Signer:
     def __init__(
         self, certificate: x509.Certificate, chain: Sequence[x509.Certificate], key: PrivateKey, content_type: str
     ) -> None:
-        self._key = key
+        self._sign = signing(key)
         wide = isinstance(signature_hash(key), hashes.SHA384)
         self._digest = hashlib.sha384 if wide else hashlib.sha256
         self._digest_algorithm = _SHA384 if wide else _SHA256
@@ -74,7 +74,7 @@ class Signer:
             self._digest_algorithm,
             element(0xA0, body),
             self._signature_algorithm,
-            element(0x04, sign(self._key, element(0x31, body))),
+            element(0x04, self._sign(element(0x31, body))),
         )
         signed = element(
             0x30,
