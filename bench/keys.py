@@ -63,12 +63,12 @@ def refilling(home: Place, counts: Counts, settings: str) -> Row:
         client = Client(service)
         identities = [client.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
         targets = [f"/identity/{one}/sign/{{digest}}" for one in identities]
-        share = counts.paced // counts.parts
+        share = counts.paced // counts.paced_parts
         with Load(client.plan("GET", targets, rate=_RATE)) as load:
             load.run(share)
             quiet: list[float] = []
             busy: list[float] = []
-            for _ in range(counts.parts // 2):
+            for _ in range(counts.paced_parts // 2):
                 busy.append(_p99(load.run(share).latencies))
                 with _paused(service):
                     time.sleep(0.05)
