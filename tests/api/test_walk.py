@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import re
 import time
 from pathlib import Path
@@ -223,6 +224,14 @@ def test_the_head_alone_can_be_asked_for(served: Served) -> None:
 def test_health_and_readiness(served: Served) -> None:
     assert httpx.get(f"{served.public}/healthz").json() == {"status": "ok"}
     assert httpx.get(f"{served.public}/readyz").json() == {"status": "ready", "troubles": {}}
+
+
+def test_every_thread_of_the_service_waits_its_turn(served: Served) -> None:
+    """A tenth of what an identity costs (ADR 0011); what makes keys stands back further."""
+    assert served.process is not None
+    threads = [int(task.name) for task in Path(f"/proc/{served.process.pid}/task").iterdir()]
+    policies = {os.sched_getscheduler(thread) for thread in threads}
+    assert policies == {os.SCHED_BATCH}
 
 
 def test_ledger_holds_and_tells_the_story(individual: Partner, served: Served) -> None:

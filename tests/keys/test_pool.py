@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -180,6 +181,33 @@ def test_keys_age_out_and_the_pool_fills_again_under_a_new_epoch(engine: Engine,
 
     asyncio.run(walk())
     engine.dispose()
+
+
+def test_an_empty_pool_is_not_asked_by_everyone(
+    engine: Engine, custody: IdentityCustody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refusing must cost less than asking; and what comes into the pool is seen a moment later."""
+    claims: list[int] = []
+    claim = register.claim
+
+    def counted(*arguments: Any) -> Any:
+        claims.append(arguments[-1])
+        return claim(*arguments)
+
+    monkeypatch.setattr(register, "claim", counted)
+
+    async def walk() -> None:
+        async with opened(engine, custody, ManualClock(NOW), "a", rules(high=4)) as (pool, filler):
+            for _ in range(50):
+                with pytest.raises(KeyUnavailable, match="empty"):
+                    await pool.take(P256)
+            assert pool.misses[P256] == 50
+            assert len(claims) < 10
+            await filler.fill()
+            await asyncio.sleep(0.15)
+            await pool.take(P256)
+
+    asyncio.run(walk())
 
 
 def test_no_key_is_written_under_an_epoch_that_was_destroyed(engine: Engine, custody: IdentityCustody) -> None:

@@ -6,6 +6,7 @@ quiet one exactly what it needs. What fills the pool (`filling`) works in a proc
 
 import asyncio
 import secrets
+import time
 from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -21,6 +22,9 @@ from intaglio.keys import register
 from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.keys.custody import IdentityCustody, SealedKey
 from intaglio.keys.lanes import Lanes
+
+# A pool that was found empty is believed to be so for as long: asking costs a turn in the database.
+_EMPTY_SECONDS = 0.1
 
 
 class WhenEmpty(StrEnum):
@@ -64,6 +68,8 @@ class Pool:
         self._clock = clock
         self._owner = owner
         self._claimed = Ahead(self._claim, self._lasts)
+        # Until when nobody asks for keys of a kind again.
+        self._empty_until: dict[KeyAlgorithm, float] = {}
         self._generating = asyncio.Lock()
         self._epoch: register.Epoch | None = None
         self._beginning = asyncio.Lock()
@@ -77,7 +83,7 @@ class Pool:
         self.taken[algorithm] += 1
         kept = algorithm in self.rules.marks
         if kept:
-            key = await self._claimed.take(algorithm)
+            key = await self._ready(algorithm)
             if key is not None:
                 return key
             self.misses[algorithm] += 1
@@ -90,7 +96,7 @@ class Pool:
             raise KeyUnavailable(f"the pool of {algorithm} keys is empty, and others wait for one longer") from error
         try:
             # While this one waited, the pool may have got some again.
-            key = await self._claimed.take(algorithm) if kept else None
+            key = await self._ready(algorithm) if kept else None
             return key or await self._generate(algorithm)
         finally:
             self._generating.release()
@@ -113,6 +119,15 @@ class Pool:
         return SealedKey(
             key_id, algorithm, self.custody.form, epoch.id, sealed, public_key, born, born + self.rules.age
         )
+
+    async def _ready(self, algorithm: KeyAlgorithm) -> SealedKey | None:
+        """Return a key that was made ahead, if there is one."""
+        if time.monotonic() < self._empty_until.get(algorithm, 0.0):
+            return None
+        key = await self._claimed.take(algorithm)
+        if key is None:
+            self._empty_until[algorithm] = time.monotonic() + _EMPTY_SECONDS
+        return key
 
     async def _generate(self, algorithm: KeyAlgorithm) -> SealedKey:
         key = await self.make(algorithm)
