@@ -41,7 +41,7 @@ class Counts(msgspec.Struct, frozen=True):
     # Memory grows until the database's page cache (2 MB) is full, and not after: 60 pages a thousand entries.
     warm_up: int = 16_000
     identities: int = 960
-    # A key takes 20 to 150 ms: many make the mean certain, to 2 %, and the twenty that are left over at the end a trifle.
+    # A key takes 20 to 150 ms: many make the mean certain, to 2 %.
     sustained: int = 1_600
     # A p99 of each part, and the median of them: a hiccup of the machine is in one part only.
     paced: int = 12_000
