@@ -41,8 +41,8 @@ class Counts(msgspec.Struct, frozen=True):
     # Memory grows until the database's page cache (2 MB) is full, and not after: 60 pages a thousand entries.
     warm_up: int = 16_000
     identities: int = 960
-    # A key takes 20 to 150 ms: many make the mean certain, to 2 %.
-    sustained: int = 1_600
+    # A key takes 20 to 150 ms: many make the mean certain, to 1.5 %.
+    sustained: int = 3_200
     # A p99 of each part, and the median of them: a hiccup of the machine is in one part only.
     paced: int = 12_000
     paced_parts: int = 24

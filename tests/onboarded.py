@@ -7,13 +7,14 @@ from typing import Any
 
 from custody import beginning
 from intaglio.accounts import onboarding
-from intaglio.accounts.kinds import Kind
+from intaglio.accounts.kinds import PROFILE_OF, Kind
 from intaglio.accounts.policy import load
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.register import find, policy_document
 from intaglio.accounts.sessions import Caller
 from intaglio.database.engine import transaction
 from intaglio.pki.hierarchy import Hierarchy
+from intaglio.pki.profiles import PROFILES
 from intaglio.service.home import Home
 from intaglio.service.initialisation import initialise
 from intaglio.signing.digest import Digest
@@ -21,9 +22,10 @@ from intaglio.signing.digest import Digest
 DIGEST = Digest(hashlib.sha256(b"x").digest())
 
 
-def small_home(path: Path) -> Home:
+def small_home(path: Path, public_url: str = "http://localhost:8080") -> Home:
     """Make a home whose authorities have EC keys, which cost nothing."""
-    return initialise(path, beginning(algorithm="p-256"), datetime.now(UTC), lambda _: None)
+    decided = beginning(algorithm="p-256", public_url=public_url)
+    return initialise(path, decided, datetime.now(UTC), lambda _: None)
 
 
 def caller(home: Home, account_id: str | None = None, **policy: Any) -> Caller:
@@ -38,4 +40,5 @@ def caller(home: Home, account_id: str | None = None, **policy: Any) -> Caller:
         else:
             account = find(connection, account_id)
         document, _ = policy_document(connection, account.id)
-    return Caller(account, "c", "0" * 64, load({**document, **policy}), now + timedelta(days=1))
+    checked = load({**document, **policy}, PROFILES[PROFILE_OF[account.kind]])
+    return Caller(account, "c", "0" * 64, checked, now + timedelta(days=1))

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from intaglio.accounts.kinds import Kind, starting_policy
-from intaglio.accounts.policy import Certified, apply, load
+from intaglio.accounts import policy
+from intaglio.accounts.certified import Certified, apply
+from intaglio.accounts.kinds import PROFILE_OF, Kind, starting_policy
 from intaglio.errors import ContentRefused
+from intaglio.pki.profiles import PROFILES
 from intaglio.pki.subject import name
 
 _TODAY = date(2026, 11, 24)
@@ -20,7 +22,7 @@ _SEAL: dict[str, Any] = {"subject_dn": {"organizational_unit": ["Administration"
 def _apply(kind: Kind, request: Any) -> Certified:
     # As it comes back from where policies are kept.
     document = json.loads(json.dumps(starting_policy(kind, "Example Ltd", "GB")))
-    return apply(load(document), request, today=_TODAY)
+    return apply(policy.load(document, PROFILES[PROFILE_OF[kind]]), request, today=_TODAY)
 
 
 def test_the_example_of_an_individual_is_accepted_as_printed() -> None:
@@ -119,4 +121,4 @@ def test_documents_are_not_shared_between_accounts(kind: Kind) -> None:
     second = starting_policy(kind, "Example Ltd", "GB")
     assert second["public_key"]["key_type"] == "RSA"
     assert second["subject_dn"]["organizational_unit"]["maxcount"] > 0
-    assert load(second).document == second
+    assert policy.load(second, PROFILES["signing-seal"]).document == second

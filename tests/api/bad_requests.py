@@ -115,7 +115,11 @@ BAD: list[Bad] = [
     _identity("nothing at all", {}, 422, "subject_dn.common_name"),
     _identity("null", None, 422, "subject_dn.common_name"),
     _identity("unknown branch", {**_john("subject_dn"), "x": 1}, 422, "x"),
-    _identity("a branch not yet allowed", {**_john("subject_dn"), "key_usages": {}}, 422, "key_usages"),
+    _identity("usages", {**_john("subject_dn"), "key_usages": {"crl_sign": True}}, 422, "key_usages"),
+    _identity("purposes", {**_john("subject_dn"), "extended_key_usages": ["2.5.29.37.0"]}, 422, "extended_key_usages"),
+    _identity(
+        "an extension", {**_john("subject_dn"), "custom_extensions": {"1.2.3": "x"}}, 422, "custom_extensions.1.2.3"
+    ),
     _identity("unknown attribute", _john("subject_dn", x="y"), 422, "subject_dn.x"),
     _identity("forbidden attribute", _john("subject_dn", organization="ACME"), 422, "subject_dn.organization"),
     _named("name missing", None),

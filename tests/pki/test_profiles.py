@@ -15,6 +15,7 @@ from intaglio.errors import IssuanceRefused
 from intaglio.keys.sealing import SealingKey
 from intaglio.keys.software import SoftwareCustody
 from intaglio.pki import profiles
+from intaglio.pki.extensions import QC_STATEMENTS, Purposes, Statements
 from intaglio.pki.founding import SIZES, Made, build
 from intaglio.pki.hierarchy import subject
 from intaglio.pki.issuer import Issuer, Publication
@@ -192,13 +193,44 @@ def test_signing_seal(pki: Pki, issuer: str, policy: str) -> None:
     check_signing(pki, "signing-seal", issuer, {"digital_signature"}, policy)
 
 
-@pytest.mark.parametrize("oid", ["1.3.6.1.5.5.7.1.3", "2.5.29.15"])
-def test_qualified_statements_and_doubled_extensions_are_refused(pki: Pki, oid: str) -> None:
+@pytest.mark.parametrize(
+    ("extra", "rule"),
+    [
+        (x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.35"), b"\x30\x00"), "twice"),
+        (x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.15"), b"\x30\x00"), "looked into"),
+        (x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.37"), b"\x30\x00"), "looked into"),
+        (x509.UnrecognizedExtension(QC_STATEMENTS, b"\x30\x00"), "none in it"),
+        (Statements(compliance=True).extension(), "not accredited"),
+        (Statements(retention_years=10, device=True).extension(), "not accredited"),
+        (Statements(type="0.4.0.1862.1.6.1").extension(), "another than the profile's"),
+        (Purposes(("1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.36"), critical=False).extension(), "does not allow"),
+        (Purposes(("1.3.6.1.5.5.7.3.4",), critical=False).extension(), "none for signing documents"),
+        (profiles.key_usage({"digital_signature", "key_cert_sign"}), "keyUsage"),
+        (profiles.key_usage(set()), "keyUsage"),
+    ],
+)
+def test_extensions_that_are_refused(pki: Pki, extra: x509.ExtensionType, rule: str) -> None:
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    extra = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), b"\x30\x00")
-    with pytest.raises(IssuanceRefused):
+    with pytest.raises(IssuanceRefused, match=rule):
         pki.issuer("issuing").prepare(
             "signing-seal", subject=subject("A", "B"), public_key=key, now=NOW, extensions=[(extra, False)]
+        )
+
+
+@pytest.mark.parametrize("profile", sorted(set(profiles.PROFILES) - {"signing-person", "signing-seal"}))
+@pytest.mark.parametrize(
+    "extra",
+    [
+        profiles.key_usage({"digital_signature"}),
+        Purposes(("1.3.6.1.5.5.7.3.36",), critical=False).extension(),
+        Statements(retention_years=10).extension(),
+    ],
+)
+def test_only_signing_certificates_can_be_for_something_else(pki: Pki, profile: str, extra: x509.ExtensionType) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    with pytest.raises(IssuanceRefused):
+        pki.issuer("issuing").prepare(
+            profile, subject=subject("A", "B"), public_key=key, now=NOW, extensions=[(extra, False)]
         )
 
 

@@ -16,6 +16,14 @@ class Kind(StrEnum):
     INDIVIDUAL = "individual"
 
 
+# The profile of what each is certified by.
+PROFILE_OF = {
+    Kind.PARTNER: "signing-seal",
+    Kind.ORGANIZATION: "signing-seal",
+    Kind.EMPLOYEE: "signing-person",
+    Kind.INDIVIDUAL: "signing-person",
+}
+
 _UNITS = {"static": False, "list": [], "mincount": 0, "maxcount": 4}
 _ENDS: dict[str, dict[str, Any]] = {
     "validity": {

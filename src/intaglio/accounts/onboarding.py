@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import Connection, Engine
 
 from intaglio.accounts import credentials, policy, quota, register
-from intaglio.accounts.kinds import Kind, starting_policy
+from intaglio.accounts.kinds import PROFILE_OF, Kind, starting_policy
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.register import Account, State
 from intaglio.database.engine import transaction
@@ -23,6 +23,7 @@ from intaglio.ledger.writer import Chain
 from intaglio.pki import public_key
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.pki.issuer import Issuer
+from intaglio.pki.profiles import PROFILES
 from intaglio.revocation import register as certificates
 
 _ACTS = {State.SUSPENDED: "suspended", State.ACTIVE: "resumed", State.CLOSED: "closed"}
@@ -86,10 +87,10 @@ def change_state(connection: Connection, chain: Chain, account_id: str, state: S
 
 def set_policy(connection: Connection, chain: Chain, account_id: str, document: Any, now: datetime) -> int:
     """Put a new policy in force and return its version; raises `ContentRefused` naming every bad place."""
-    register.find(connection, account_id)
+    account = register.find(connection, account_id)
     if not isinstance(document, dict):
         raise Malformed("A policy is a JSON object.", {"policy": "must be an object"})
-    policy.load(document)
+    policy.load(document, PROFILES[PROFILE_OF[account.kind]])
     version = register.set_policy(connection, account_id, document, now)
     digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
     _record(connection, chain, now, "policy.set", account_id, {"version": version, "sha256": digest})

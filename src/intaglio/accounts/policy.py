@@ -1,14 +1,16 @@
 """A validation policy: which fields an account may have certified, and what stands in them.
 
-What has no rule is forbidden. All faults of a request are reported together, each under its field.
+What has no rule is forbidden. All faults of a document are reported together, each under its place.
 """
 
-import re
-from datetime import date
+from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 import msgspec
 
+from intaglio.accounts.additions import CustomRule, TemplateRule
+from intaglio.accounts.document import Document
 from intaglio.accounts.fields import (
     DN_STRINGS,
     FAULTS,
@@ -18,34 +20,41 @@ from intaglio.accounts.fields import (
     fault_of_directory_attribute,
     fault_of_extra_attribute,
 )
-from intaglio.accounts.rules import MOST_ELEMENTS, Fault, Faults, ListRule, Presence, StringRule
-from intaglio.accounts.typed import TypedRule, take_all
-from intaglio.errors import ContentRefused, Malformed
+from intaglio.accounts.purposes import USAGES, PurposesRule, check_usages
+from intaglio.accounts.rules import UNLIKE, Choice, Faults, ListRule, Presence, StringRule
+from intaglio.accounts.statements import StatementsRule
+from intaglio.accounts.typed import TypedRule
+from intaglio.errors import ContentRefused
 from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.pki import text
-from intaglio.pki.subject import (
-    ATTRIBUTES,
-    Subject,
-    SubjectAlternatives,
-    SubjectDirectory,
-)
+from intaglio.pki.profiles import Profile
+from intaglio.pki.subject import ATTRIBUTES
 
-_DATE = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
-_BRANCHES = {"subject_dn", "subject_da", "san"}
-# Known to the contract, and not yet certified by anything here: refused by name.
-_OTHER_BRANCHES = {
-    "extended_key_usages",
-    "key_usages",
-    "qualified_statements",
-    "ms_extension_template",
-    "custom_extensions",
-    "signature",
-}
-_PASSED_ON = {"validity", "public_key"}
+# What a request can have; a policy says two things more, of every identity.
+BRANCHES = frozenset(
+    {
+        "subject_dn",
+        "subject_da",
+        "san",
+        "key_usages",
+        "extended_key_usages",
+        "qualified_statements",
+        "ms_extension_template",
+        "custom_extensions",
+        "signature",
+    }
+)
+_OF_EVERY_IDENTITY = {"validity", "public_key"}
+_LONGEST_SECONDS = 600
+# How the issuers of this service can sign. Which of it one does is seen when it is asked to.
+SIGNATURE_FIELDS = {"algorithm": ("RSA", "ECDSA"), "hash_algorithm": ("SHA-256", "SHA-384")}
 
 
 class Validity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How long a certificate may live, in seconds; never beyond ten minutes."""
+    """How long a certificate lives: `secondsmax` seconds, never beyond ten minutes.
+
+    The other numbers bound what clients of other services may ask for; a request for an identity asks for no time.
+    """
 
     secondsmin: int = 600
     secondsmax: int = 600
@@ -60,6 +69,25 @@ class PublicKeyRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     allowed_lengths: tuple[int, ...] = (2048,)
 
 
+class SignatureRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a certificate must be signed: one of `list`."""
+
+    presence: Presence
+    values: list[str] = msgspec.field(name="list", default_factory=list)
+
+    def check(self, path: str, faults: Faults, known: tuple[str, ...]) -> None:
+        """Check the rule itself when it is stored."""
+        if self.presence != Presence.FORBIDDEN and not (self.values and set(self.values) <= set(known)):
+            faults.refuse(f"{path}.list", f"needs one or more of {', '.join(known)}")
+        if self.presence == Presence.STATIC and len(self.values) != 1:
+            faults.refuse(f"{path}.list", "STATIC needs one value")
+
+    def take(self, value: Any, path: str, faults: Faults) -> str | None:
+        """Return what the signature must be for `value` (None: not sent), or None where it may be any."""
+        rule = StringRule(self.presence, self.values[0] if self.presence == Presence.STATIC else "")
+        return rule.take(value, path, faults, lambda sent: None if sent in self.values else UNLIKE)
+
+
 # What `public_key` can say, in the words of the contract.
 _ALGORITHMS = {
     "RSA": {2048: KeyAlgorithm.RSA_2048, 3072: KeyAlgorithm.RSA_3072, 4096: KeyAlgorithm.RSA_4096},
@@ -67,11 +95,12 @@ _ALGORITHMS = {
 }
 
 
-class Policy(msgspec.Struct, frozen=True):
+class Policy(msgspec.Struct, frozen=True, dict=True):
     """A policy that was checked: its rules by branch and field, and the document it was read from."""
 
     # As it was stored, and with what holds where it says nothing.
     document: dict[str, Any]
+    profile: Profile
     strings: dict[str, StringRule]
     units: ListRule
     extra: dict[str, TypedRule]
@@ -81,78 +110,141 @@ class Policy(msgspec.Struct, frozen=True):
     directory_extra: dict[str, TypedRule]
     alternatives: dict[str, ListRule]
     other_names: dict[str, TypedRule]
+    usages: dict[str, Choice] | None
+    purposes: PurposesRule | None
+    statements: StatementsRule | None
+    template: TemplateRule | None
+    custom: dict[str, CustomRule]
+    signature: dict[str, SignatureRule]
     algorithm: KeyAlgorithm
-    # The branches of which nothing is certified and nothing refused when nothing of them is sent.
-    silent: frozenset[str] = frozenset()
+    lifetime: timedelta
+
+    @cached_property
+    def silent(self) -> frozenset[str]:
+        """The branches of which nothing is certified and nothing refused when nothing of them is sent."""
+        directory: list[StringRule | ListRule | TypedRule] = [
+            *self.directory_strings.values(),
+            *self.directory_lists.values(),
+            *self.directory_extra.values(),
+        ]
+        alternatives: list[ListRule | TypedRule] = [*self.alternatives.values(), *self.other_names.values()]
+        found = {"san"} if all(rule.quiet for rule in alternatives) else set()
+        if all(rule.quiet for rule in directory) and self.date_of_birth != Presence.REQUIRED:
+            found.add("subject_da")
+        return frozenset(found)
+
+    @cached_property
+    def further(self) -> bool:
+        """Whether anything but names has a rule."""
+        rules = (self.usages, self.purposes, self.statements, self.template)
+        return bool(self.custom or self.signature) or any(rule is not None for rule in rules)
 
 
-class Certified(msgspec.Struct, frozen=True):
-    """What a request and a policy together have certified."""
-
-    subject: Subject
-    directory: SubjectDirectory | None
-    alternatives: SubjectAlternatives | None
-
-
-_FORBIDDEN = StringRule(Presence.FORBIDDEN)
 _NONE = ListRule()
 
 
 # Storing ---------------------------------------------------------------------------------------------
 
 
-def load(document: Any) -> Policy:
-    """Return the policy of a JSON document; raises `ContentRefused` naming every place that is wrong."""
-    faults = Faults()
+def load(document: Any, profile: Profile) -> Policy:
+    """Return the policy of a JSON document, for certificates of a profile.
+
+    Raises `ContentRefused` naming every place that is wrong.
+    """
     if not isinstance(document, dict):
         raise ContentRefused("A policy is a JSON object.", {"policy": "must be an object"})
-    for key in sorted(set(document) - _BRANCHES - _PASSED_ON):
-        known = "cannot be allowed yet" if key in _OTHER_BRANCHES else "is not known"
-        faults.refuse(key, known)
-    dn = _branch(document, "subject_dn", {*ATTRIBUTES, "extra_attributes"}, faults)
-    da = _branch(document, "subject_da", {*SDA_STRINGS, *SDA_LISTS, "date_of_birth", "extra_attributes"}, faults)
-    san = _branch(document, "san", {*SAN_LISTS, "other_names"}, faults)
-    keys = _convert(document.get("public_key", {}), PublicKeyRule, "public_key", faults) or PublicKeyRule()
-    algorithm = _algorithm(keys, faults)
-    validity = _convert(document.get("validity", {}), Validity, "validity", faults) or Validity()
-    if not 0 < validity.secondsmin <= validity.secondsmax == 600:
-        faults.refuse("validity", "needs 0 < secondsmin ≤ secondsmax = 600, which is what identities get")
+    read = Document(document)
+    faults = read.faults
+    for key in sorted(set(document) - BRANCHES - _OF_EVERY_IDENTITY):
+        faults.refuse(key, "is not known")
+    dn = read.branch("subject_dn", {*ATTRIBUTES, "extra_attributes"})
+    da = read.branch("subject_da", {*SDA_STRINGS, *SDA_LISTS, "date_of_birth", "extra_attributes"})
+    san = read.branch("san", {*SAN_LISTS, "other_names"})
+    keys = read.own("public_key", PublicKeyRule) or PublicKeyRule()
+    validity = read.own("validity", Validity) or Validity()
+    _check_validity(validity, faults)
     policy = Policy(
         document={
             **document,
             "validity": msgspec.to_builtins(validity),
             "public_key": {"key_type": keys.key_type, "allowed_lengths": list(keys.allowed_lengths)},
         },
-        strings=_strings(dn, "subject_dn", {field: FAULTS[field] for field in DN_STRINGS}, faults),
-        units=_lists(dn, "subject_dn", {"organizational_unit": FAULTS["organizational_unit"]}, faults).get(
+        profile=profile,
+        strings=read.strings(dn, "subject_dn", {field: FAULTS[field] for field in DN_STRINGS}),
+        units=read.lists(dn, "subject_dn", {"organizational_unit": FAULTS["organizational_unit"]}).get(
             "organizational_unit", _NONE
         ),
-        extra=_typed(dn, "subject_dn.extra_attributes", "extra_attributes", faults),
-        directory_strings=_strings(da, "subject_da", SDA_STRINGS, faults),
-        directory_lists=_lists(da, "subject_da", dict.fromkeys(SDA_LISTS, text.fault_of_country), faults),
-        date_of_birth=_convert(da.get("date_of_birth", "FORBIDDEN"), Presence, "subject_da.date_of_birth", faults)
+        extra=read.typed(dn, "subject_dn.extra_attributes", "extra_attributes"),
+        directory_strings=read.strings(da, "subject_da", SDA_STRINGS),
+        directory_lists=read.lists(da, "subject_da", dict.fromkeys(SDA_LISTS, text.fault_of_country)),
+        date_of_birth=read.rule(da.get("date_of_birth", "FORBIDDEN"), Presence, "subject_da.date_of_birth")
         or Presence.FORBIDDEN,
-        directory_extra=_typed(da, "subject_da.extra_attributes", "extra_attributes", faults),
-        alternatives=_lists(san, "san", SAN_LISTS, faults),
-        other_names=_typed(san, "san.other_names", "other_names", faults),
-        algorithm=algorithm,
+        directory_extra=read.typed(da, "subject_da.extra_attributes", "extra_attributes"),
+        alternatives=read.lists(san, "san", SAN_LISTS),
+        other_names=read.typed(san, "san.other_names", "other_names"),
+        usages=_usages(read, profile),
+        purposes=read.own("extended_key_usages", PurposesRule),
+        statements=read.own("qualified_statements", StatementsRule),
+        template=read.own("ms_extension_template", TemplateRule),
+        custom=read.by_oid(
+            document.get("custom_extensions", {}),
+            "custom_extensions",
+            CustomRule,
+            lambda oid, rule, here: rule.check(oid, here, faults),
+        ),
+        signature=_signature(read),
+        algorithm=_algorithm(keys, faults),
+        lifetime=timedelta(seconds=validity.secondsmax),
     )
+    _check(policy, faults)
+    if faults.refused:
+        raise ContentRefused("The policy cannot be used.", faults.refused)
+    return policy
+
+
+def _check(policy: Policy, faults: Faults) -> None:
     if policy.date_of_birth == Presence.STATIC:
         faults.refuse("subject_da.date_of_birth", "cannot be STATIC")
     for oid, rule in policy.extra.items():
         faults.refuse(f"subject_dn.extra_attributes.{oid}", fault_of_extra_attribute(oid, rule.value_type))
     for oid in policy.directory_extra:
         faults.refuse(f"subject_da.extra_attributes.{oid}", fault_of_directory_attribute(oid))
-    if faults.refused:
-        raise ContentRefused("The policy cannot be used.", faults.refused)
-    return msgspec.structs.replace(policy, silent=_silent(policy))
+    if policy.purposes is not None:
+        policy.purposes.check("extended_key_usages", faults, policy.profile)
+    if policy.statements is not None:
+        policy.statements.check("qualified_statements", faults, policy.profile)
+    if policy.template is not None:
+        policy.template.check("ms_extension_template", faults)
 
 
-def _silent(policy: Policy) -> frozenset[str]:
-    unsent = Faults()
-    found = {"subject_da": _directory(policy, {}, date.max, unsent), "san": _alternatives(policy, {}, unsent)}
-    refused = {path.partition(".")[0] for path in unsent.refused}
-    return frozenset(branch for branch, certified in found.items() if certified is None and branch not in refused)
+def _check_validity(validity: Validity, faults: Faults) -> None:
+    if not 0 < validity.secondsmin <= validity.secondsmax <= _LONGEST_SECONDS:
+        faults.refuse("validity", f"needs 0 < secondsmin ≤ secondsmax ≤ {_LONGEST_SECONDS}")
+    if validity.not_before_negative_skew < 0 or validity.not_before_positive_skew < 0:
+        faults.refuse("validity", "a skew cannot be negative")
+
+
+def _usages(read: Document, profile: Profile) -> dict[str, Choice] | None:
+    if "key_usages" not in read.content:
+        return None
+    rules: dict[str, Choice] = {}
+    for usage, value in read.branch("key_usages", set(USAGES)).items():
+        rule = read.rule(value, Choice, f"key_usages.{usage}")
+        if rule is not None and usage in USAGES:
+            rules[usage] = rule
+    check_usages(rules, "key_usages", read.faults, profile)
+    return rules
+
+
+def _signature(read: Document) -> dict[str, SignatureRule]:
+    branch = read.branch("signature", set(SIGNATURE_FIELDS))
+    found: dict[str, SignatureRule] = {}
+    for field, known in SIGNATURE_FIELDS.items():
+        rule = read.rule(branch[field], SignatureRule, f"signature.{field}") if field in branch else None
+        if rule is not None:
+            rule.check(f"signature.{field}", read.faults, known)
+            found[field] = rule
+    return found
 
 
 def _algorithm(rule: PublicKeyRule, faults: Faults) -> KeyAlgorithm:
@@ -167,160 +259,3 @@ def _algorithm(rule: PublicKeyRule, faults: Faults) -> KeyAlgorithm:
     else:
         return lengths[rule.allowed_lengths[0]]
     return KeyAlgorithm.RSA_2048
-
-
-def _branch(document: dict[str, Any], key: str, known: set[str], faults: Faults) -> dict[str, Any]:
-    branch = document.get(key, {})
-    if not isinstance(branch, dict):
-        faults.refuse(key, "must be an object")
-        return {}
-    for field in sorted(set(branch) - known):
-        faults.refuse(f"{key}.{field}", "is not known")
-    return branch
-
-
-def _convert(value: Any, kind: Any, path: str, faults: Faults) -> Any:
-    try:
-        return msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        faults.refuse(path, str(error))
-        return None
-
-
-def _strings(branch: dict[str, Any], path: str, fields: dict[str, Fault], faults: Faults) -> dict[str, StringRule]:
-    return _rules(branch, path, fields, StringRule, faults)
-
-
-def _lists(branch: dict[str, Any], path: str, fields: dict[str, Fault], faults: Faults) -> dict[str, ListRule]:
-    return _rules(branch, path, fields, ListRule, faults)
-
-
-def _rules(branch: dict[str, Any], path: str, fields: dict[str, Fault], kind: Any, faults: Faults) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for field, fault in fields.items():
-        if field in branch:
-            rule = _convert(branch[field], kind, f"{path}.{field}", faults)
-            if rule is not None:
-                rule.check(f"{path}.{field}", faults, fault)
-                found[field] = rule
-    return found
-
-
-def _typed(branch: dict[str, Any], path: str, field: str, faults: Faults) -> dict[str, TypedRule]:
-    rules = branch.get(field, {})
-    if not isinstance(rules, dict):
-        faults.refuse(path, "must be an object keyed by object identifier")
-        return {}
-    found: dict[str, TypedRule] = {}
-    for oid, value in rules.items():
-        here = f"{path}.{oid}"
-        faults.refuse(here, text.fault_of_oid(oid))
-        rule = _convert(value, TypedRule, here, faults)
-        if rule is not None:
-            rule.check(here, faults)
-            found[oid] = rule
-    if len(found) > MOST_ELEMENTS:
-        faults.refuse(path, f"at most {MOST_ELEMENTS} object identifiers can have a rule")
-    return found
-
-
-# Applying --------------------------------------------------------------------------------------------
-
-
-def apply(policy: Policy, request: Any, *, today: date) -> Certified:
-    """Return what is certified for a decoded JSON request.
-
-    Raises `Malformed` naming every field of a wrong JSON type, else `ContentRefused` naming every field refused.
-    """
-    faults = Faults()
-    if request is None:
-        request = {}
-    if not isinstance(request, dict):
-        raise Malformed("The identity is a JSON object.", {"body": "must be an object"})
-    for key in request.keys() - _BRANCHES:
-        faults.refuse(key, "is not allowed by the account's policy" if key in _OTHER_BRANCHES else "is not known")
-    dn = _sent(request, "subject_dn", {*ATTRIBUTES, "extra_attributes"}, faults)
-    da = _sent(request, "subject_da", {*SDA_STRINGS, *SDA_LISTS, "date_of_birth", "extra_attributes"}, faults)
-    san = _sent(request, "san", {*SAN_LISTS, "other_names"}, faults)
-    certified = Certified(
-        _subject(policy, dn, faults),
-        _directory(policy, da, today, faults) if da or "subject_da" not in policy.silent else None,
-        _alternatives(policy, san, faults) if san or "san" not in policy.silent else None,
-    )
-    if faults.mistyped:
-        raise Malformed("Some fields are of the wrong type.", faults.mistyped | faults.refused)
-    subject = certified.subject
-    if not faults.refused and not (subject.attributes or subject.organizational_units or subject.extra):
-        faults.refuse("subject_dn", "is required: nothing would be certified")
-    if faults.refused:
-        raise ContentRefused("The identity is refused by the account's policy.", faults.refused)
-    return certified
-
-
-def _sent(request: dict[str, Any], key: str, known: set[str], faults: Faults) -> dict[str, Any]:
-    branch = request.get(key)
-    if branch is None:
-        return {}
-    if not isinstance(branch, dict):
-        faults.mistype(key, "an object")
-        return {}
-    for field in branch.keys() - known:
-        faults.refuse(f"{key}.{field}", "is not known")
-    return branch
-
-
-def _subject(policy: Policy, dn: dict[str, Any], faults: Faults) -> Subject:
-    attributes: dict[str, str] = {}
-    for field in policy.strings.keys() | (dn.keys() & DN_STRINGS):
-        rule = policy.strings.get(field, _FORBIDDEN)
-        value = rule.take(dn.get(field), f"subject_dn.{field}", faults, FAULTS[field])
-        if value is not None:
-            attributes[field] = value
-    units = policy.units.take(
-        dn.get("organizational_unit"), "subject_dn.organizational_unit", faults, FAULTS["organizational_unit"]
-    )
-    extra = take_all(policy.extra, dn.get("extra_attributes"), "subject_dn.extra_attributes", faults)
-    return Subject(attributes, units, extra)
-
-
-def _directory(policy: Policy, da: dict[str, Any], today: date, faults: Faults) -> SubjectDirectory | None:
-    taken: dict[str, Any] = {}
-    for field, fault in SDA_STRINGS.items():
-        rule = policy.directory_strings.get(field, _FORBIDDEN)
-        taken[field] = rule.take(da.get(field), f"subject_da.{field}", faults, fault)
-    for field in SDA_LISTS:
-        rule_of_list = policy.directory_lists.get(field, _NONE)
-        taken[field] = rule_of_list.take(da.get(field), f"subject_da.{field}", faults, text.fault_of_country)
-    taken["date_of_birth"] = _date_of_birth(policy.date_of_birth, da.get("date_of_birth"), today, faults)
-    taken["extra"] = take_all(policy.directory_extra, da.get("extra_attributes"), "subject_da.extra_attributes", faults)
-    return SubjectDirectory(**taken) if any(taken.values()) else None
-
-
-def _date_of_birth(presence: Presence, value: Any, today: date, faults: Faults) -> date | None:
-    path = "subject_da.date_of_birth"
-    written = StringRule(presence).take(value, path, faults, _no_fault)
-    if written is None:
-        return None
-    try:
-        # fromisoformat alone would also read a week date, 2020-W01-1.
-        born = date.fromisoformat(written) if _DATE.match(written) else None
-    except ValueError:
-        born = None
-    if born is None or not date(1850, 1, 1) <= born <= today:
-        faults.refuse(path, "must be a date as YYYY-MM-DD, not in the future")
-        return None
-    return born
-
-
-def _no_fault(value: str) -> str | None:
-    del value
-    return None
-
-
-def _alternatives(policy: Policy, san: dict[str, Any], faults: Faults) -> SubjectAlternatives | None:
-    taken: dict[str, Any] = {
-        field: policy.alternatives.get(field, _NONE).take(san.get(field), f"san.{field}", faults, fault)
-        for field, fault in SAN_LISTS.items()
-    }
-    taken["other_names"] = take_all(policy.other_names, san.get("other_names"), "san.other_names", faults)
-    return SubjectAlternatives(**taken) if any(taken.values()) else None

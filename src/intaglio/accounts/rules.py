@@ -19,6 +19,10 @@ _RE2_OPTIONS.log_errors = False
 
 Fault = Callable[[str], str | None]
 
+FORBIDDEN = "is forbidden by the account's policy"
+STATIC = "is set by the account's policy and must not be sent with another value"
+UNLIKE = "does not match the account's policy"
+
 
 class Presence(StrEnum):
     """Whether a value may, must or must not be sent."""
@@ -27,6 +31,26 @@ class Presence(StrEnum):
     OPTIONAL = "OPTIONAL"
     STATIC = "STATIC"
     FORBIDDEN = "FORBIDDEN"
+
+
+class Choice(StrEnum):
+    """The rule of a boolean."""
+
+    OPTIONAL = "OPTIONAL"
+    STATIC_TRUE = "STATIC_TRUE"
+    STATIC_FALSE = "STATIC_FALSE"
+
+    def take(self, value: Any, path: str, faults: "Faults") -> bool:
+        """Return what is certified for `value` (None: not sent)."""
+        if value is not None and not isinstance(value, bool):
+            faults.mistype(path, "true or false")
+            return False
+        if self == Choice.OPTIONAL:
+            return bool(value)
+        static = self == Choice.STATIC_TRUE
+        if value is not None and value is not static:
+            faults.refuse(path, STATIC)
+        return static
 
 
 class Faults:
@@ -52,6 +76,11 @@ class StringRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     presence: Presence
     format: str = ""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is certified and nothing refused when nothing is sent."""
+        return self.presence in {Presence.OPTIONAL, Presence.FORBIDDEN}
+
     def check(self, path: str, faults: Faults, fault: Fault) -> None:
         """Check the rule itself when it is stored."""
         if self.presence == Presence.STATIC:
@@ -66,18 +95,18 @@ class StringRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return None
         if self.presence == Presence.STATIC:
             if value is not None and value != self.format:
-                faults.refuse(path, "is set by the account's policy and must not be sent with another value")
+                faults.refuse(path, STATIC)
             return self.format
         if value is None:
             if self.presence == Presence.REQUIRED:
                 faults.refuse(path, "is required")
             return None
         if self.presence == Presence.FORBIDDEN:
-            faults.refuse(path, "is forbidden by the account's policy")
+            faults.refuse(path, FORBIDDEN)
             return None
         reason = fault(value)
         if reason is None and self.format and not expression(self.format).fullmatch(value):
-            reason = "does not match the account's policy"
+            reason = UNLIKE
         faults.refuse(path, reason)
         return value
 
@@ -89,6 +118,11 @@ class ListRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: list[str] = msgspec.field(name="list", default_factory=list)
     mincount: int = 0
     maxcount: int = 0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is certified and nothing refused when nothing is sent."""
+        return not self.static and self.mincount == 0
 
     def check(self, path: str, faults: Faults, fault: Fault) -> None:
         """Check the rule itself when it is stored."""
@@ -110,7 +144,7 @@ class ListRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return ()
         if self.static:
             if value is not None and value != self.values:
-                faults.refuse(path, "is set by the account's policy and must not be sent with another value")
+                faults.refuse(path, STATIC)
             return tuple(self.values)
         items = value or []
         check_amount(len(items), self.mincount, self.maxcount, path, faults)
@@ -122,12 +156,46 @@ class ListRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 continue
             reason = fault(item)
             if reason is None and self.values and not any(expression(one).fullmatch(item) for one in self.values):
-                reason = "does not match the account's policy"
+                reason = UNLIKE
             if item in taken:
                 reason = "is sent twice"
             faults.refuse(here, reason)
             taken.append(item)
         return tuple(taken)
+
+
+class IntegerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`min` and `max` are both allowed; for STATIC they are the same, the value."""
+
+    presence: Presence
+    least: int = msgspec.field(name="min", default=0)
+    most: int = msgspec.field(name="max", default=0)
+
+    def check(self, path: str, faults: Faults, most: int) -> None:
+        """Check the rule itself when it is stored; no value may ever be above `most`."""
+        if self.presence == Presence.STATIC and self.least != self.most:
+            faults.refuse(path, "STATIC needs min and max to be the value")
+        elif self.presence != Presence.FORBIDDEN and not 0 <= self.least <= self.most <= most:
+            faults.refuse(path, f"needs 0 ≤ min ≤ max ≤ {most}")
+
+    def take(self, value: Any, path: str, faults: Faults) -> int | None:
+        """Return what is certified for `value` (None: not sent)."""
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            faults.mistype(path, "an integer")
+            return None
+        if self.presence == Presence.STATIC:
+            if value is not None and value != self.least:
+                faults.refuse(path, STATIC)
+            return self.least
+        if value is None:
+            if self.presence == Presence.REQUIRED:
+                faults.refuse(path, "is required")
+            return None
+        if self.presence == Presence.FORBIDDEN:
+            faults.refuse(path, FORBIDDEN)
+        elif not self.least <= value <= self.most:
+            faults.refuse(path, f"must be from {self.least} to {self.most}")
+        return value
 
 
 _expressions: dict[str, Any] = {}
@@ -167,6 +235,6 @@ def check_counts(least: int, most: int, path: str, faults: Faults) -> None:
 def check_amount(amount: int, least: int, most: int, path: str, faults: Faults) -> None:
     """Note that too many or too few elements were sent."""
     if amount > most:
-        faults.refuse(path, "is forbidden by the account's policy" if most == 0 else f"at most {most} are allowed")
+        faults.refuse(path, FORBIDDEN if most == 0 else f"at most {most} are allowed")
     elif amount < least:
         faults.refuse(path, "is required" if least == 1 else f"at least {least} are required")

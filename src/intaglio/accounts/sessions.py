@@ -19,11 +19,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from sqlalchemy import Connection
 
 from intaglio.accounts import credentials, register
+from intaglio.accounts.kinds import PROFILE_OF
 from intaglio.accounts.policy import Policy, load
 from intaglio.accounts.register import Account
 from intaglio.database.commits import Commits
 from intaglio.database.engine import current_revision
 from intaglio.errors import AccountNotActive, NotFound, StoreUnavailable, Unauthenticated
+from intaglio.pki.profiles import PROFILES
 
 _log = logging.getLogger("intaglio.sessions")
 
@@ -192,7 +194,13 @@ class Sessions:
         if account.state != register.State.ACTIVE:
             raise AccountNotActive(f"The account is {account.state}.", {"account": str(account.state)})
         document, _ = register.policy_document(connection, account.id)
-        return Caller(account, credential.id, certificate, load(document), expires.replace(microsecond=0))
+        return Caller(
+            account,
+            credential.id,
+            certificate,
+            load(document, PROFILES[PROFILE_OF[account.kind]]),
+            expires.replace(microsecond=0),
+        )
 
 
 def _thumbprint(sha256: str) -> str:

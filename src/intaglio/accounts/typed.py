@@ -1,21 +1,27 @@
 """Typed maps: values under object identifiers, whose encoding the policy says (`extra_attributes`, `other_names`)."""
 
-import base64
-import binascii
 import re
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from intaglio.accounts.rules import MOST_ELEMENTS, Faults, check_amount, check_counts, check_expression, expression
+from intaglio.accounts.rules import (
+    FORBIDDEN,
+    MOST_ELEMENTS,
+    STATIC,
+    Faults,
+    check_amount,
+    check_counts,
+    check_expression,
+    expression,
+)
 from intaglio.pki import der, text
 from intaglio.pki.subject import Typed
 
-_FORBIDDEN = "is forbidden by the account's policy"
-_STATIC = "is set by the account's policy and must not be sent with another value"
 # One way to write each number: nothing is certified in another form than it was sent in.
 _DECIMAL = re.compile(r"\A(?:0|-?[1-9][0-9]{0,77})\Z")
+_HEX = re.compile(r"\A(?:[0-9A-Fa-f]{2})+\Z")
 _MOST_INTEGER_BITS = 256
 _MOST_STRING = 256
 _MOST_DER = 1024
@@ -44,6 +50,11 @@ class TypedRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value_format: str = ""
     mincount: int = 0
     maxcount: int = 1
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is certified and nothing refused when nothing is sent."""
+        return not self.static and self.mincount == 0
 
     def check(self, path: str, faults: Faults) -> None:
         """Check the rule itself when it is stored."""
@@ -82,7 +93,7 @@ class TypedRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         own = encode(self.value_type, self._static_value(), path, faults) or b""
         for place, (here, value) in enumerate(values):
             if place or encode(self.value_type, value, here, faults) != own:
-                faults.refuse(here, _STATIC)
+                faults.refuse(here, STATIC)
         return [Typed(oid, own)]
 
     def _static_value(self) -> str | None:
@@ -102,7 +113,7 @@ def take_all(rules: dict[str, TypedRule], sent: Any, path: str, faults: Faults) 
         if not isinstance(item, dict) or not isinstance(item.get("type"), str) or item.keys() - {"type", "value"}:
             faults.mistype(here, "an object with type and value")
         elif item["type"] not in rules:
-            faults.refuse(here, _FORBIDDEN)
+            faults.refuse(here, FORBIDDEN)
         else:
             by_oid[item["type"]].append((here, item.get("value")))
     return tuple(typed for oid, rule in rules.items() for typed in rule.take(oid, by_oid[oid], path, faults))
@@ -111,7 +122,7 @@ def take_all(rules: dict[str, TypedRule], sent: Any, path: str, faults: Faults) 
 def encode(kind: ValueType, value: Any, path: str, faults: Faults) -> bytes | None:
     """Return a typed value as DER, or None after noting the fault.
 
-    INTEGER is a JSON integer or decimal digits, DER comes as base64, NIL as null or not at all.
+    INTEGER is a JSON integer or decimal digits, DER comes as hexadecimal digits, NIL as null or not at all.
     """
     if kind == ValueType.NIL:
         if value is not None:
@@ -150,11 +161,8 @@ def _integer(value: Any, path: str, faults: Faults) -> bytes | None:
 
 
 def _encoded(value: str, path: str, faults: Faults) -> bytes | None:
-    try:
-        content = base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        content = b""
+    content = bytes.fromhex(value) if _HEX.match(value) else b""
     if not der.is_element(content) or len(content) > _MOST_DER:
-        faults.refuse(path, f"must be one DER element of at most {_MOST_DER} octets in base64")
+        faults.refuse(path, f"must be one DER element of at most {_MOST_DER} octets in hexadecimal digits")
         return None
     return content

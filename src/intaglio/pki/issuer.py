@@ -7,21 +7,25 @@ planned can be answered for.
 import hashlib
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from cryptography import x509
-from cryptography.x509.oid import AuthorityInformationAccessOID
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID
 
 from intaglio.errors import IssuanceRefused
 from intaglio.keys.algorithm import PrivateKey, PublicKey, public_key_der
 from intaglio.pki import lint
 from intaglio.pki.der import content_of, element, integer, object_identifier, time
 from intaglio.pki.profiles import PROFILES, validity
-from intaglio.pki.signature import algorithm_identifier, signing
+from intaglio.pki.signature import algorithm_identifier, signature_hash, signing
 
 # Version is v3 (RFC 5280 §4.1.2.1).
 _VERSION_3 = bytes.fromhex("a003020102")
+
+# Of these a profile has what a certificate has if nothing is said.
+_REPLACEABLE = frozenset({ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE})
 
 Extensions = Sequence[tuple[x509.ExtensionType, bool]]
 
@@ -36,7 +40,9 @@ class Prepared(msgspec.Struct, frozen=True):
     public_key: bytes
     not_before: datetime
     not_after: datetime
+    # As they are certified: what depends on issuer and profile alone; from the place `own`, the certificate's own.
     extensions: list[x509.Extension[x509.ExtensionType]]
+    own: int
 
 
 class Publication(msgspec.Struct, frozen=True):
@@ -112,6 +118,11 @@ class Issuer:
         self.key = key
         self.test = test
         self._sign = signing(key)
+        # Algorithm and hash, as clients write them.
+        self.signs_with = (
+            "RSA" if isinstance(key, rsa.RSAPrivateKey) else "ECDSA",
+            signature_hash(key).name.upper().replace("SHA", "SHA-"),
+        )
         self._name = found.public_bytes()
         self._algorithm = algorithm_identifier(key)
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
@@ -127,8 +138,7 @@ class Issuer:
             for profile_name, profile in PROFILES.items()
         }
         self._encoded = {
-            profile_name: b"".join(_encoded(extension) for extension in extensions)
-            for profile_name, extensions in self._constant.items()
+            profile_name: b"".join(map(_encoded, extensions)) for profile_name, extensions in self._constant.items()
         }
 
     def prepare(
@@ -140,17 +150,24 @@ class Issuer:
         now: datetime,
         extensions: Extensions = (),
         serial: int | None = None,
+        lifetime: timedelta | None = None,
     ) -> Prepared:
         """Decide a certificate of `profile_name`, with a new serial number unless one is given that was reserved.
 
         The public key may be given as it is certified, DER. That it is one to certify is for the caller to check.
+        keyUsage and extendedKeyUsage among `extensions` stand in the place of the profile's.
         Raises `IssuanceRefused` naming the rule that it breaks.
         """
-        not_before, not_after = validity(PROFILES[profile_name], now)
+        not_before, not_after = validity(PROFILES[profile_name], now, lifetime)
         if self.certificate is not None:
             not_after = min(not_after, self.certificate.not_valid_after_utc)
         certified = public_key if isinstance(public_key, bytes) else public_key_der(public_key)
         identifier = _key_identifier(certified)
+        constant = self._constant[profile_name]
+        chosen = [x509.Extension(value.oid, critical, value) for value, critical in extensions]
+        replaced = _REPLACEABLE.intersection(one.oid for one in chosen) if chosen else frozenset()
+        if replaced:
+            constant = [one for one in constant if one.oid not in replaced]
         prepared = Prepared(
             issuer=self.name,
             profile=profile_name,
@@ -159,11 +176,8 @@ class Issuer:
             public_key=certified,
             not_before=not_before,
             not_after=not_after,
-            extensions=[
-                *self._constant[profile_name],
-                x509.Extension(identifier.oid, False, identifier),
-                *(x509.Extension(value.oid, critical, value) for value, critical in extensions),
-            ],
+            extensions=[*constant, x509.Extension(identifier.oid, False, identifier), *chosen],
+            own=len(constant),
         )
         lint.check(
             serial=prepared.serial,
@@ -173,6 +187,7 @@ class Issuer:
             extensions=prepared.extensions,
             profile=PROFILES[profile_name],
             issuer=self.certificate,
+            chosen=chosen,
         )
         return prepared
 
@@ -184,7 +199,9 @@ class Issuer:
         """Sign what was prepared and return the certificate, DER (RFC 5280 §4.1); called once for each."""
         if prepared.issuer != self.name:
             raise IssuanceRefused(f"{self.name} was asked to sign what {prepared.issuer} prepared")
-        own = prepared.extensions[len(self._constant[prepared.profile]) :]
+        constant = self._encoded[prepared.profile]
+        if prepared.own != len(self._constant[prepared.profile]):
+            constant = b"".join(map(_encoded, prepared.extensions[: prepared.own]))
         to_be_signed = element(
             0x30,
             _VERSION_3,
@@ -194,6 +211,6 @@ class Issuer:
             element(0x30, time(prepared.not_before), time(prepared.not_after)),
             prepared.subject.public_bytes(),
             prepared.public_key,
-            element(0xA3, element(0x30, self._encoded[prepared.profile], *map(_encoded, own))),
+            element(0xA3, element(0x30, constant, *map(_encoded, prepared.extensions[prepared.own :]))),
         )
         return element(0x30, to_be_signed, self._algorithm, element(0x03, b"\x00", self._sign(to_be_signed)))

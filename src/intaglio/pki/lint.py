@@ -1,15 +1,17 @@
 """Our own rules for what is about to be signed: fast enough to run on every issuance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
 from intaglio.errors import IssuanceRefused
-from intaglio.pki.profiles import Profile
+from intaglio.pki.der import content_of, object_identifier
+from intaglio.pki.extensions import QC_COMPLIANCE, QC_DEVICE, QC_STATEMENTS, QC_TYPE
+from intaglio.pki.profiles import DOCUMENT_SIGNING, USAGES, Profile
 
-_QC_STATEMENTS = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.3")
+_COMPLIANCE, _DEVICE, _TYPE = map(object_identifier, (QC_COMPLIANCE, QC_DEVICE, QC_TYPE))
 _TIME_STAMPING = "1.3.6.1.5.5.7.3.8"
 
 
@@ -22,8 +24,13 @@ def check(
     extensions: Sequence[x509.Extension[x509.ExtensionType]],
     profile: Profile,
     issuer: x509.Certificate | None,
+    chosen: Sequence[x509.Extension[x509.ExtensionType]] = (),
+    accredited: bool = False,
 ) -> None:
-    """Raise `IssuanceRefused` with the first rule broken."""
+    """Raise `IssuanceRefused` with the first rule broken.
+
+    `chosen` are those of the extensions that are not the profile's own, and may differ from one certificate to another.
+    """
     # RFC 5280 §4.1.2.2: positive, at most 20 octets; at least 64 bits of it random.
     if not 1 << 64 <= serial < 1 << 159:
         raise IssuanceRefused("serial number: not between 64 and 159 bits")
@@ -31,15 +38,63 @@ def check(
         raise IssuanceRefused("validity: empty (is the issuer about to end?) or longer than the profile allows")
     if issuer is not None and not issuer.not_valid_before_utc <= not_before <= issuer.not_valid_after_utc:
         raise IssuanceRefused("validity: begins outside the issuer's own")
-    found = [extension.oid for extension in extensions]
-    if len(set(found)) != len(found):
-        raise IssuanceRefused("extensions: one appears twice (RFC 5280 §4.2)")
     if not subject.rdns and not any(
         extension.critical and extension.oid == ExtensionOID.SUBJECT_ALTERNATIVE_NAME for extension in extensions
     ):
         raise IssuanceRefused("subject: empty without a critical subjectAltName (RFC 5280 §4.1.2.6)")
-    if _QC_STATEMENTS in found:
-        raise IssuanceRefused("qcStatements: no issuing CA of this service is accredited")
     purposes = profile.extended_key_usage
     if _TIME_STAMPING in purposes and (len(purposes) != 1 or not profile.extended_key_usage_critical):
         raise IssuanceRefused("extendedKeyUsage: timeStamping must be critical and alone (RFC 3161 §2.3)")
+    if len({extension.oid for extension in extensions}) != len(extensions):
+        raise IssuanceRefused("extensions: one appears twice (RFC 5280 §4.2)")
+    _check_chosen(chosen, profile, accredited=accredited)
+
+
+def _check_chosen(chosen: Sequence[x509.Extension[x509.ExtensionType]], profile: Profile, *, accredited: bool) -> None:
+    for extension in chosen:
+        if isinstance(extension.value, x509.KeyUsage):
+            _check_usage(extension.value, profile)
+        elif isinstance(extension.value, x509.ExtendedKeyUsage):
+            _check_purposes(extension.value, profile)
+        elif extension.oid in {ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE}:
+            raise IssuanceRefused("extensions: keyUsage or extendedKeyUsage that cannot be looked into")
+        elif extension.oid == QC_STATEMENTS:
+            _check_statements(extension.value.public_bytes(), profile, accredited=accredited)
+
+
+def _check_usage(usage: x509.KeyUsage, profile: Profile) -> None:
+    named = {name for name in USAGES if getattr(usage, f"_{name}")}
+    if not named or not named <= set(profile.key_usage_allowed):
+        raise IssuanceRefused("keyUsage: none, or one that the profile does not allow")
+
+
+def _check_purposes(purposes: x509.ExtendedKeyUsage, profile: Profile) -> None:
+    named = {purpose.dotted_string for purpose in purposes}
+    if not named <= set(profile.extended_key_usage_allowed):
+        raise IssuanceRefused("extendedKeyUsage: a purpose that the profile does not allow")
+    if not named & DOCUMENT_SIGNING:
+        raise IssuanceRefused("extendedKeyUsage: none for signing documents")
+
+
+def _check_statements(encoded: bytes, profile: Profile, *, accredited: bool) -> None:
+    if not profile.qc_types:
+        raise IssuanceRefused("qcStatements: the profile has none")
+    types = {object_identifier(oid) for oid in profile.qc_types}
+    statements = list(_statements(encoded))
+    if not statements:
+        raise IssuanceRefused("qcStatements: there is none in it")
+    for oid, content in statements:
+        if oid in {_COMPLIANCE, _DEVICE} and not accredited:
+            raise IssuanceRefused("qcStatements: the issuing CA is not accredited for qualified certificates")
+        if oid == _TYPE and content[content_of(content)[0] :] not in types:
+            raise IssuanceRefused("qcStatements: the type is another than the profile's")
+
+
+def _statements(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield identifier and content of each QCStatement, DER (RFC 3739 §3.2.6)."""
+    place, end = content_of(encoded)
+    while place < end:
+        begin, after = content_of(encoded, place)
+        _, split = content_of(encoded, begin)
+        yield encoded[begin:split], encoded[split:after]
+        place = after

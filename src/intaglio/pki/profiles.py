@@ -1,5 +1,6 @@
 """Certificate kinds as data, read from `profiles.toml`."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from importlib.resources import files
 
@@ -11,7 +12,10 @@ ANY_POLICY = x509.ObjectIdentifier("2.5.29.32.0")
 # validity-assured short-term certificate, ETSI EN 319 412-1 §5.2
 SHORT_TERM = x509.UnrecognizedExtension(x509.ObjectIdentifier("0.4.0.194121.2.1"), b"\x05\x00")
 
-_USAGES = (
+# Purposes of which a signing certificate has one at least: RFC 9336, Adobe's, Microsoft's.
+DOCUMENT_SIGNING = frozenset({"1.3.6.1.5.5.7.3.36", "1.2.840.113583.1.1.5", "1.3.6.1.4.1.311.10.3.12"})
+
+USAGES = (
     "digital_signature",
     "content_commitment",
     "key_encipherment",
@@ -37,6 +41,9 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     no_check: bool = False
     short_term: bool = False
     policy: str | None = None
+    key_usage_allowed: list[str] = []
+    extended_key_usage_allowed: list[str] = []
+    qc_types: list[str] = []
 
     @property
     def lifetime(self) -> timedelta:
@@ -50,8 +57,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def constant_extensions(self, policy_arc: str, *, test: bool) -> list[x509.Extension[x509.ExtensionType]]:
         """Return the extensions that depend on nothing but the profile and the hierarchy."""
-        usage = x509.KeyUsage(**{name: name in self.key_usage for name in _USAGES})
-        found = [_extension(usage, critical=True)]
+        found = [_extension(key_usage(self.key_usage), critical=True)]
         if self.is_ca:
             constraints = x509.BasicConstraints(ca=True, path_length=self.path_length)
             found.append(_extension(constraints, critical=True))
@@ -68,6 +74,11 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return found
 
 
+def key_usage(names: Collection[str]) -> x509.KeyUsage:
+    """Return keyUsage (RFC 5280 §4.2.1.3) with the usages of these names."""
+    return x509.KeyUsage(**{name: name in names for name in USAGES})
+
+
 def policy_oid(arc: str, suffix: str, *, test: bool) -> x509.ObjectIdentifier:
     """Return a policy below the operator's arc, .1 in production and .2 in the test hierarchy, or anyPolicy."""
     if suffix == "any":
@@ -79,14 +90,14 @@ def _extension(value: x509.ExtensionType, *, critical: bool) -> x509.Extension[x
     return x509.Extension(value.oid, critical, value)
 
 
-def validity(profile: Profile, now: datetime) -> tuple[datetime, datetime]:
-    """Return notBefore and notAfter, UTC, whole seconds.
+def validity(profile: Profile, now: datetime, lifetime: timedelta | None = None) -> tuple[datetime, datetime]:
+    """Return notBefore and notAfter, UTC, whole seconds; `lifetime`, if given, in place of the profile's.
 
     Both ends are inclusive (RFC 5280 §4.1.2.5), hence the second taken off: a 10-minute certificate
     covers exactly 600 seconds.
     """
     not_before = now.replace(microsecond=0)
-    return not_before, not_before + profile.lifetime - timedelta(seconds=1)
+    return not_before, not_before + (lifetime or profile.lifetime) - timedelta(seconds=1)
 
 
 def load() -> dict[str, Profile]:

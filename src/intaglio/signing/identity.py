@@ -7,28 +7,22 @@ from typing import Any
 import msgspec
 from cryptography import x509
 
-from intaglio.accounts.kinds import Kind
-from intaglio.accounts.policy import Certified, apply
+from intaglio.accounts.certified import Certified, apply
+from intaglio.accounts.kinds import PROFILE_OF
+from intaglio.accounts.policy import SIGNATURE_FIELDS
 from intaglio.accounts.sessions import Caller
-from intaglio.errors import IntaglioError
+from intaglio.errors import ContentRefused, IntaglioError
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.keys.custody import SealedKey
 from intaglio.ledger.entry import Event
-from intaglio.pki.issuer import Extensions, Prepared
+from intaglio.pki.issuer import Extensions, Issuer, Prepared
+from intaglio.pki.profiles import key_usage
 from intaglio.pki.subject import alternatives, directory_attributes, name
 from intaglio.revocation import ocsp
 from intaglio.revocation import register as certificates
 from intaglio.signing import register
 from intaglio.signing.engine import Engine
 from intaglio.signing.issuance import Issued
-
-_PROFILES = {
-    Kind.PARTNER: "signing-seal",
-    Kind.ORGANIZATION: "signing-seal",
-    Kind.EMPLOYEE: "signing-person",
-    Kind.INDIVIDUAL: "signing-person",
-}
-
 
 # Certificate and OCSP response, DER, and the identity's key, opened.
 Signed = tuple[bytes, bytes, PrivateKey]
@@ -57,6 +51,7 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
     issuer = engine.issuers[issuer_name]
     # 1
     certified = apply(caller.policy, request, today=engine.clock.now().date())
+    _check_signature(certified, issuer)
     # 2
     sealed = await engine.pool.take(caller.policy.algorithm)
     # 3
@@ -65,12 +60,13 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
     now = engine.clock.now()
     # 5
     prepared = issuer.prepare(
-        _PROFILES[account.kind],
+        PROFILE_OF[account.kind],
         subject=name(certified.subject),
         public_key=sealed.public_key,
         now=now,
         extensions=_extensions(certified),
         serial=serial,
+        lifetime=caller.policy.lifetime,
     )
     # Key and identity have one id: no key can serve two.
     identity = register.Identity(
@@ -152,4 +148,24 @@ def _extensions(certified: Certified) -> Extensions:
         found.append((directory_attributes(certified.directory), False))
     if certified.alternatives is not None:
         found.append((alternatives(certified.alternatives), False))
+    if certified.usages is not None:
+        found.append((key_usage(certified.usages), True))
+    if certified.purposes is not None:
+        found.append((certified.purposes.extension(), certified.purposes.critical))
+    if certified.statements is not None:
+        found.append((certified.statements.extension(), False))
+    if certified.template is not None:
+        found.append((certified.template.extension(), certified.template.critical))
+    found += [(custom.extension(), custom.critical) for custom in certified.custom]
     return found
+
+
+def _check_signature(certified: Certified, issuer: Issuer) -> None:
+    """Raise `ContentRefused` if the certificate is to be signed in another way than its issuer signs."""
+    faults = {
+        f"signature.{field}": f"must be {does}: so certificates are signed here"
+        for field, wanted, does in zip(SIGNATURE_FIELDS, certified.signature, issuer.signs_with, strict=True)
+        if wanted is not None and wanted != does
+    }
+    if faults:
+        raise ContentRefused("The certificate cannot be signed so.", faults)

@@ -1,0 +1,132 @@
+"""The rules of `ms_extension_template` and `custom_extensions`: what is added to a certificate as it is."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from cryptography.x509.oid import ExtensionOID
+
+from intaglio.accounts.rules import (
+    FORBIDDEN,
+    MOST_ELEMENTS,
+    STATIC,
+    UNLIKE,
+    Faults,
+    IntegerRule,
+    Presence,
+    StringRule,
+    check_expression,
+    expression,
+)
+from intaglio.accounts.typed import ValueType, encode
+from intaglio.pki import text
+from intaglio.pki.extensions import Custom, Template
+
+# [MS-WCCE] §2.2.2.7.7.2
+_MOST_VERSION = (1 << 32) - 1
+_NIL = "NIL"
+# Extensions that have a place of their own, in a policy or a profile: nothing goes around their rules.
+_OWN = frozenset(
+    {oid.dotted_string for name, oid in vars(ExtensionOID).items() if name.isupper()}
+    | {
+        "1.2.840.113583.1.1.9.1",  # Adobe's time-stamp and archiving
+        "1.2.840.113583.1.1.9.2",
+        "0.4.0.194121.2.1",  # validity-assured short-term certificate
+    }
+)
+# id-ce and id-pe: what RFC 5280 and those after it define.
+_STANDARD = re.compile(r"\A(?:2\.5\.29|1\.3\.6\.1\.5\.5\.7\.1)\.[0-9]+\Z")
+
+
+class TemplateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rule of Microsoft's certificate template."""
+
+    template_id: StringRule
+    major_version: IntegerRule = IntegerRule(Presence.FORBIDDEN)
+    minor_version: IntegerRule = IntegerRule(Presence.FORBIDDEN)
+    critical: bool = False
+
+    def check(self, path: str, faults: Faults) -> None:
+        """Check the rule itself when it is stored."""
+        self.template_id.check(f"{path}.template_id", faults, text.fault_of_oid)
+        self.major_version.check(f"{path}.major_version", faults, _MOST_VERSION)
+        self.minor_version.check(f"{path}.minor_version", faults, _MOST_VERSION)
+
+    def take(self, value: Any, path: str, faults: Faults) -> Template | None:
+        """Return what is certified for `value` (None: not sent), or None where that is nothing."""
+        if value is not None and not isinstance(value, dict):
+            faults.mistype(path, "an object")
+            return None
+        sent: dict[str, Any] = value or {}
+        for field in sent.keys() - {"id", "major_version", "minor_version"}:
+            faults.refuse(f"{path}.{field}", "is not known")
+        oid = self.template_id.take(sent.get("id"), f"{path}.id", faults, text.fault_of_oid)
+        if oid is None and not sent:
+            return None
+        major = self.major_version.take(sent.get("major_version"), f"{path}.major_version", faults)
+        minor = self.minor_version.take(sent.get("minor_version"), f"{path}.minor_version", faults)
+        if oid is None:
+            faults.refuse(f"{path}.id", "is required with a version")
+            return None
+        if major is None and minor is not None:
+            faults.refuse(f"{path}.major_version", "is required with a minor version")
+        return Template(oid, major, minor, self.critical)
+
+
+class CustomRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The rule of one extension of the account's own; for STATIC, `value_format` is the value."""
+
+    presence: Presence
+    value_type: ValueType
+    value_format: str = ""
+    critical: bool = False
+
+    def check(self, oid: str, path: str, faults: Faults) -> None:
+        """Check the rule itself when it is stored."""
+        if oid in _OWN or _STANDARD.match(oid):
+            faults.refuse(path, "has a place of its own, or belongs to the profile")
+        if self.presence == Presence.STATIC:
+            wrong = Faults()
+            encode(self.value_type, self._value(self.value_format), "", wrong)
+            for reason in (wrong.mistyped | wrong.refused).values():
+                faults.refuse(f"{path}.value_format", reason)
+        elif self.value_format:
+            check_expression(self.value_format, f"{path}.value_format", faults)
+
+    def take(self, oid: str, value: Any, path: str, faults: Faults) -> Custom | None:
+        """Return what is certified for `value` (None: not sent)."""
+        if self.presence == Presence.STATIC:
+            own = encode(self.value_type, self._value(self.value_format), path, faults) or b""
+            if value is not None and encode(self.value_type, self._value(value), path, faults) != own:
+                faults.refuse(path, STATIC)
+            return Custom(oid, self.critical, own)
+        if value is None:
+            if self.presence == Presence.REQUIRED:
+                faults.refuse(path, "is required")
+            return None
+        if self.presence == Presence.FORBIDDEN:
+            faults.refuse(path, FORBIDDEN)
+            return None
+        encoded = encode(self.value_type, self._value(value), path, faults)
+        if encoded is None:
+            return None
+        if self.value_format and not expression(self.value_format).fullmatch(str(value)):
+            faults.refuse(path, UNLIKE)
+        return Custom(oid, self.critical, encoded)
+
+    def _value(self, value: Any) -> Any:
+        # "NIL" is how clients send an extension that has no value, and nothing is how a policy may say so.
+        return None if self.value_type == ValueType.NIL and value in (_NIL, "") else value
+
+
+def take_custom(rules: Mapping[str, CustomRule], sent: Any, path: str, faults: Faults) -> tuple[Custom, ...]:
+    """Return what is certified of `{OID: value}`, in the order of the policy."""
+    if sent is not None and not isinstance(sent, dict):
+        faults.mistype(path, "an object keyed by object identifier")
+        return ()
+    found: dict[str, Any] = sent or {}
+    for oid in list(found.keys() - rules.keys())[:MOST_ELEMENTS]:
+        faults.refuse(f"{path}.{oid}", FORBIDDEN)
+    taken = (rule.take(oid, found.get(oid), f"{path}.{oid}", faults) for oid, rule in rules.items())
+    return tuple(one for one in taken if one is not None)

@@ -1,0 +1,190 @@
+"""Holding a request against a policy: what is certified, or everything that is refused, field by field."""
+
+import re
+from datetime import date
+from typing import Any
+
+import msgspec
+
+from intaglio.accounts.additions import take_custom
+from intaglio.accounts.fields import DN_STRINGS, FAULTS, SAN_LISTS, SDA_LISTS, SDA_STRINGS
+from intaglio.accounts.policy import BRANCHES, SIGNATURE_FIELDS, Policy
+from intaglio.accounts.purposes import take_usages
+from intaglio.accounts.rules import FORBIDDEN, Faults, ListRule, Presence, StringRule
+from intaglio.accounts.typed import take_all
+from intaglio.errors import ContentRefused, Malformed
+from intaglio.pki import text
+from intaglio.pki.extensions import Custom, Purposes, Statements, Template
+from intaglio.pki.subject import ATTRIBUTES, Subject, SubjectAlternatives, SubjectDirectory
+
+_DATE = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+_FORBIDDEN = StringRule(Presence.FORBIDDEN)
+_NONE = ListRule()
+_NAMES = frozenset({"subject_dn", "subject_da", "san"})
+
+
+class Certified(msgspec.Struct, frozen=True):
+    """What a request and a policy together have certified; None where the profile's own stays, or nothing is.
+
+    `usages` are named as profiles name them; `signature` is what the issuer's signature must be, or None in each place.
+    """
+
+    subject: Subject
+    directory: SubjectDirectory | None
+    alternatives: SubjectAlternatives | None
+    usages: frozenset[str] | None = None
+    purposes: Purposes | None = None
+    statements: Statements | None = None
+    template: Template | None = None
+    custom: tuple[Custom, ...] = ()
+    signature: tuple[str | None, str | None] = (None, None)
+
+
+def apply(policy: Policy, request: Any, *, today: date) -> Certified:
+    """Return what is certified for a decoded JSON request.
+
+    Raises `Malformed` naming every field of a wrong JSON type, else `ContentRefused` naming every field refused.
+    """
+    faults = Faults()
+    if request is None:
+        request = {}
+    if not isinstance(request, dict):
+        raise Malformed("The identity is a JSON object.", {"body": "must be an object"})
+    for key in request.keys() - BRANCHES:
+        faults.refuse(key, "is not known")
+    dn = _sent(request, "subject_dn", {*ATTRIBUTES, "extra_attributes"}, faults)
+    da = _sent(request, "subject_da", {*SDA_STRINGS, *SDA_LISTS, "date_of_birth", "extra_attributes"}, faults)
+    san = _sent(request, "san", {*SAN_LISTS, "other_names"}, faults)
+    certified = Certified(
+        _subject(policy, dn, faults),
+        _directory(policy, da, today, faults) if da or "subject_da" not in policy.silent else None,
+        _alternatives(policy, san, faults) if san or "san" not in policy.silent else None,
+    )
+    # Most policies say nothing of the rest, and most requests do not, either.
+    if policy.further or request.keys() - _NAMES:
+        certified = msgspec.structs.replace(certified, **_further(policy, request, faults))
+    if faults.mistyped:
+        raise Malformed("Some fields are of the wrong type.", faults.mistyped | faults.refused)
+    subject = certified.subject
+    if not faults.refused and not (subject.attributes or subject.organizational_units or subject.extra):
+        faults.refuse("subject_dn", "is required: nothing would be certified")
+    if faults.refused:
+        raise ContentRefused("The identity is refused by the account's policy.", faults.refused)
+    return certified
+
+
+def _sent(request: dict[str, Any], key: str, known: set[str], faults: Faults) -> dict[str, Any]:
+    branch = request.get(key)
+    if branch is None:
+        return {}
+    if not isinstance(branch, dict):
+        faults.mistype(key, "an object")
+        return {}
+    for field in branch.keys() - known:
+        faults.refuse(f"{key}.{field}", "is not known")
+    return branch
+
+
+def _subject(policy: Policy, dn: dict[str, Any], faults: Faults) -> Subject:
+    attributes: dict[str, str] = {}
+    for field in policy.strings.keys() | (dn.keys() & DN_STRINGS):
+        rule = policy.strings.get(field, _FORBIDDEN)
+        value = rule.take(dn.get(field), f"subject_dn.{field}", faults, FAULTS[field])
+        if value is not None:
+            attributes[field] = value
+    units = policy.units.take(
+        dn.get("organizational_unit"), "subject_dn.organizational_unit", faults, FAULTS["organizational_unit"]
+    )
+    extra = take_all(policy.extra, dn.get("extra_attributes"), "subject_dn.extra_attributes", faults)
+    return Subject(attributes, units, extra)
+
+
+def _directory(policy: Policy, da: dict[str, Any], today: date, faults: Faults) -> SubjectDirectory | None:
+    taken: dict[str, Any] = {}
+    for field, fault in SDA_STRINGS.items():
+        rule = policy.directory_strings.get(field, _FORBIDDEN)
+        taken[field] = rule.take(da.get(field), f"subject_da.{field}", faults, fault)
+    for field in SDA_LISTS:
+        rule_of_list = policy.directory_lists.get(field, _NONE)
+        taken[field] = rule_of_list.take(da.get(field), f"subject_da.{field}", faults, text.fault_of_country)
+    taken["date_of_birth"] = _date_of_birth(policy.date_of_birth, da.get("date_of_birth"), today, faults)
+    taken["extra"] = take_all(policy.directory_extra, da.get("extra_attributes"), "subject_da.extra_attributes", faults)
+    return SubjectDirectory(**taken) if any(taken.values()) else None
+
+
+def _date_of_birth(presence: Presence, value: Any, today: date, faults: Faults) -> date | None:
+    path = "subject_da.date_of_birth"
+    written = StringRule(presence).take(value, path, faults, _no_fault)
+    if written is None:
+        return None
+    try:
+        # fromisoformat alone would also read a week date, 2020-W01-1.
+        born = date.fromisoformat(written) if _DATE.match(written) else None
+    except ValueError:
+        born = None
+    if born is None or not date(1850, 1, 1) <= born <= today:
+        faults.refuse(path, "must be a date as YYYY-MM-DD, not in the future")
+        return None
+    return born
+
+
+def _no_fault(value: str) -> str | None:
+    del value
+    return None
+
+
+def _alternatives(policy: Policy, san: dict[str, Any], faults: Faults) -> SubjectAlternatives | None:
+    taken: dict[str, Any] = {
+        field: policy.alternatives.get(field, _NONE).take(san.get(field), f"san.{field}", faults, fault)
+        for field, fault in SAN_LISTS.items()
+    }
+    taken["other_names"] = take_all(policy.other_names, san.get("other_names"), "san.other_names", faults)
+    return SubjectAlternatives(**taken) if any(taken.values()) else None
+
+
+def _further(policy: Policy, request: dict[str, Any], faults: Faults) -> dict[str, Any]:
+    """Return what is certified beside names, by the names of `Certified`'s fields."""
+    found: dict[str, Any] = {}
+    profile = policy.profile
+
+    def sent(branch: str, rule: object) -> Any:
+        """Return what is sent of a branch; without a rule for it, it is refused."""
+        value = request.get(branch)
+        if rule is None and value not in (None, {}, []):
+            faults.refuse(branch, FORBIDDEN)
+        return value
+
+    value = sent("key_usages", policy.usages)
+    if policy.usages is not None:
+        found["usages"] = take_usages(policy.usages, value, "key_usages", faults)
+    value = sent("extended_key_usages", policy.purposes)
+    if policy.purposes is not None:
+        found["purposes"] = policy.purposes.take(value, "extended_key_usages", faults, profile)
+    value = sent("qualified_statements", policy.statements)
+    if policy.statements is not None:
+        found["statements"] = policy.statements.take(value, "qualified_statements", faults, profile)
+    value = sent("ms_extension_template", policy.template)
+    if policy.template is not None:
+        found["template"] = policy.template.take(value, "ms_extension_template", faults)
+    found["custom"] = take_custom(policy.custom, request.get("custom_extensions"), "custom_extensions", faults)
+    found["signature"] = _signature(policy, request.get("signature"), faults)
+    return found
+
+
+def _signature(policy: Policy, value: Any, faults: Faults) -> tuple[str | None, str | None]:
+    if value is not None and not isinstance(value, dict):
+        faults.mistype("signature", "an object")
+        return None, None
+    sent: dict[str, Any] = value or {}
+    for field in sent.keys() - SIGNATURE_FIELDS.keys():
+        faults.refuse(f"signature.{field}", "is not known")
+    taken = []
+    for field in SIGNATURE_FIELDS:
+        rule, path = policy.signature.get(field), f"signature.{field}"
+        if rule is not None:
+            taken.append(rule.take(sent.get(field), path, faults))
+        else:
+            if sent.get(field) is not None:
+                faults.refuse(path, FORBIDDEN)
+            taken.append(None)
+    return taken[0], taken[1]
