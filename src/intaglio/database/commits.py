@@ -71,7 +71,9 @@ class Delivery:
 
 
 def _one_by_one(connection: Connection, works: Sequence[Callable[[Connection], Any]]) -> list[Any]:
-    """Run unrelated pieces of work, each behind its own savepoint."""
+    """Run unrelated pieces of work, each behind its own savepoint; one that is alone may fail with the transaction."""
+    if len(works) == 1:
+        return [works[0](connection)]
     outcomes: list[Any] = []
     for work in works:
         try:

@@ -152,15 +152,15 @@ def end_epoch(connection: Connection, epoch_id: str, now: datetime) -> bool:
 # Keys ------------------------------------------------------------------------------------------------
 
 
+_open_epoch = Statement(select(epochs.c.id).where(epochs.c.id == bindparam("epoch"), epochs.c.destroyed_at.is_(None)))
 _add = Statement(identity_keys.insert(), (*SealedKey.__struct_fields__, "claimed_by"))
 
 
 def add(connection: Connection, keys: Sequence[SealedKey], claimed_by: str | None = None) -> None:
     """Write new keys: into the pool, or claimed already. Raises `KeyUnavailable` if their epoch was destroyed."""
-    wanted = {key.epoch for key in keys}
-    open_epochs = select(epochs.c.id).where(epochs.c.id.in_(wanted), epochs.c.destroyed_at.is_(None))
-    if set(connection.scalars(open_epochs)) != wanted:
-        raise KeyUnavailable("an epoch ended while a key was made under it")
+    for epoch in {key.epoch for key in keys}:
+        if _open_epoch.run(connection, [{"epoch": epoch}]).one_or_none() is None:
+            raise KeyUnavailable("an epoch ended while a key was made under it")
     _add.run(connection, [{**msgspec.structs.asdict(key), "claimed_by": claimed_by} for key in keys])
 
 
