@@ -52,7 +52,7 @@ def engine(tmp_path: Path) -> Engine:
     migrate(made)
     with transaction(made) as connection:
         account = register.Account("a", "A", Kind.INDIVIDUAL, Hierarchy.TEST, None, None, register.State.ACTIVE, NOW)
-        register.add(connection, account, starting_policy(Kind.INDIVIDUAL, None, None))
+        register.add(connection, account, starting_policy(Kind.INDIVIDUAL, None, None), "test")
         quota.open_quotas(connection, "a", {Resource.SIGNATURES: 100})
     return made
 

@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any
 
 import msgspec
+from cryptography import x509
 
 from intaglio.accounts.additions import take_custom
 from intaglio.accounts.fields import DN_STRINGS, FAULTS, SAN_LISTS, SDA_LISTS, SDA_STRINGS
@@ -15,7 +16,16 @@ from intaglio.accounts.typed import take_all
 from intaglio.errors import ContentRefused, Malformed
 from intaglio.pki import text
 from intaglio.pki.extensions import Custom, Purposes, Statements, Template
-from intaglio.pki.subject import ATTRIBUTES, Subject, SubjectAlternatives, SubjectDirectory
+from intaglio.pki.issuer import Extensions
+from intaglio.pki.profiles import key_usage
+from intaglio.pki.subject import (
+    ATTRIBUTES,
+    Subject,
+    SubjectAlternatives,
+    SubjectDirectory,
+    alternatives,
+    directory_attributes,
+)
 
 _DATE = re.compile(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 _FORBIDDEN = StringRule(Presence.FORBIDDEN)
@@ -38,6 +48,24 @@ class Certified(msgspec.Struct, frozen=True):
     template: Template | None = None
     custom: tuple[Custom, ...] = ()
     signature: tuple[str | None, str | None] = (None, None)
+
+    def extensions(self) -> Extensions:
+        """Return what goes into the certificate beside the subject, as an issuer takes it."""
+        found: list[tuple[x509.ExtensionType, bool]] = []
+        if self.directory is not None:
+            found.append((directory_attributes(self.directory), False))
+        if self.alternatives is not None:
+            found.append((alternatives(self.alternatives), False))
+        if self.usages is not None:
+            found.append((key_usage(self.usages), True))
+        if self.purposes is not None:
+            found.append((self.purposes.extension(), self.purposes.critical))
+        if self.statements is not None:
+            found.append((self.statements.extension(), False))
+        if self.template is not None:
+            found.append((self.template.extension(), self.template.critical))
+        found += [(custom.extension(), custom.critical) for custom in self.custom]
+        return found
 
 
 def apply(policy: Policy, request: Any, *, today: date) -> Certified:

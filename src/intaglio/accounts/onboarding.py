@@ -58,7 +58,7 @@ def create_account(
             raise ContentRefused("The quota cannot be used.", {f"quota_{resource}": "must be from 0 to 10^18"})
     document = starting_policy(kind, organization, country)
     account = Account(register.new_id(), name, kind, hierarchy, organization, country, State.ACTIVE, now)
-    register.add(connection, account, document)
+    register.add(connection, account, document, chain.actor)
     quota.open_quotas(connection, account.id, granted)
     _record(
         connection,
@@ -91,7 +91,7 @@ def set_policy(connection: Connection, chain: Chain, account_id: str, document: 
     if not isinstance(document, dict):
         raise Malformed("A policy is a JSON object.", {"policy": "must be an object"})
     policy.load(document, PROFILES[PROFILE_OF[account.kind]])
-    version = register.set_policy(connection, account_id, document, now)
+    version = register.set_policy(connection, account_id, document, chain.actor, now)
     digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
     _record(connection, chain, now, "policy.set", account_id, {"version": version, "sha256": digest})
     return version

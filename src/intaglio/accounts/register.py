@@ -43,6 +43,7 @@ policies = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("document", LargeBinary, nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("author", String(64)),
 )
 
 
@@ -59,15 +60,24 @@ class Account(msgspec.Struct, frozen=True):
     created_at: datetime
 
 
+class PolicyVersion(msgspec.Struct, frozen=True):
+    """One version of an account's policy, and who put it in force: unknown of those from before that was kept."""
+
+    version: int
+    at: datetime
+    author: str | None
+    document: dict[str, Any]
+
+
 def new_id() -> str:
     """Return an identifier nobody can guess: 128 random bits, hex."""
     return secrets.token_hex(16)
 
 
-def add(connection: Connection, account: Account, policy: dict[str, Any]) -> None:
+def add(connection: Connection, account: Account, policy: dict[str, Any], author: str) -> None:
     """Write a new account with its first policy."""
     connection.execute(accounts.insert(), msgspec.structs.asdict(account))
-    set_policy(connection, account.id, policy, account.created_at)
+    set_policy(connection, account.id, policy, author, account.created_at)
 
 
 def find(connection: Connection, account_id: str) -> Account:
@@ -100,7 +110,7 @@ def change_state(connection: Connection, account_id: str, state: State) -> Accou
     return find(connection, account_id)
 
 
-def set_policy(connection: Connection, account_id: str, document: dict[str, Any], now: datetime) -> int:
+def set_policy(connection: Connection, account_id: str, document: dict[str, Any], author: str, now: datetime) -> int:
     """Store a new version of an account's policy and return its number."""
     _, version = _latest_policy(connection, account_id)
     connection.execute(
@@ -110,10 +120,25 @@ def set_policy(connection: Connection, account_id: str, document: dict[str, Any]
             "version": version + 1,
             "document": msgspec.json.encode(document),
             "created_at": now,
+            "author": author[:64],
         },
     )
     bump_revision(connection)
     return version + 1
+
+
+def policy_versions(connection: Connection, account_id: str) -> list[PolicyVersion]:
+    """Return every version of an account's policy, oldest first; raises `NotFound`."""
+    find(connection, account_id)
+    rows = connection.execute(
+        select(policies.c.version, policies.c.created_at, policies.c.author, policies.c.document)
+        .where(policies.c.account_id == account_id)
+        .order_by(policies.c.version)
+    )
+    return [
+        PolicyVersion(version, at, author, msgspec.json.decode(document, type=dict[str, Any]))
+        for version, at, author, document in rows
+    ]
 
 
 def policy_document(connection: Connection, account_id: str) -> tuple[dict[str, Any], int]:

@@ -1,17 +1,28 @@
 """`intaglio policy`: what an account may have certified."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from intaglio.accounts import onboarding, register
-from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say
+from intaglio.accounts.difference import changes
+from intaglio.accounts.kinds import PROFILE_OF
+from intaglio.accounts.policy import load
+from intaglio.cli.certificate_text import described
+from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
 from intaglio.database.engine import reading, transaction
-from intaglio.errors import Malformed
+from intaglio.errors import IssuanceRefused, Malformed, RequestRefused
+from intaglio.pki.hierarchy import Hierarchy
+from intaglio.pki.profiles import PROFILES
+from intaglio.pki.text import visible
 from intaglio.service.home import open_home
+from intaglio.signing.preview import preview
 
 app = typer.Typer(help="Validation policies: what an account may have certified.", no_args_is_help=True)
 
@@ -37,14 +48,101 @@ def set_policy(
     as_json: JsonOption = False,
 ) -> None:
     """Check a policy and put it in force as a new version."""
-    try:
-        document = msgspec.json.decode(file.read_bytes())
-    except OSError as error:
-        raise Malformed(f"{file} cannot be read.", {"file": str(error.strerror)}) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"{file} is not JSON.", {"file": str(error)}) from error
+    document = _read(file, "file")
     opened = open_home(home)
     with transaction(opened.engine) as connection:
         version = onboarding.set_policy(connection, opened.chain, account, document, datetime.now(UTC))
     found = {"account_id": account, "version": version}
-    say(found, f"Version {version} of the policy is in force.", as_json=as_json, then=f"intaglio policy show {account}")
+    then = f"intaglio policy history {account}"
+    say(found, f"Version {version} of the policy is in force.", as_json=as_json, then=then)
+
+
+@app.command(name="test")
+@command
+def try_policy(
+    account: AccountArgument,
+    requests: Annotated[list[Path], typer.Option("--request", help="An identity request as JSON; may be repeated.")],
+    file: Annotated[
+        Path | None, typer.Option(help="A policy as a JSON document.", show_default="the policy in force")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for what the certificates would be, in PEM.", show_default="none")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what would be certified for example requests, or why not; nothing is issued, recorded or put in force.
+
+    Ends with 1 if any of the requests is refused.
+    """
+    opened = open_home(home)
+    with reading(opened.engine) as connection:
+        owner = register.find(connection, account)
+        document = register.policy_document(connection, account)[0] if file is None else _read(file, "file")
+    profile = PROFILE_OF[owner.kind]
+    policy = load(document, PROFILES[profile])
+    now, found, texts, refused = datetime.now(UTC), [], [], False
+    for path in requests:
+        sent = _read(path, "request")
+        try:
+            made = preview(policy, profile, sent, opened.places, now, test=owner.hierarchy == Hierarchy.TEST)
+        except RequestRefused as error:
+            reasons = dict(error.fields)
+        except IssuanceRefused as error:
+            reasons = {"certificate": str(error)}
+        else:
+            found.append({"request": str(path), "certified": described(made)})
+            texts.append(f"{path}: would be certified\n" + _lines(described(made)))
+            if out is not None:
+                _write(out / f"{path.stem}.crt", made)
+            continue
+        refused = True
+        found.append({"request": str(path), "refused": reasons})
+        texts.append(f"{path}: refused\n" + _lines(reasons))
+    then = f"intaglio policy set {account} --file {file}" if file is not None and not refused else None
+    say(found, "\n\n".join(texts), as_json=as_json, then=then)
+    if refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+@command
+def history(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+    """Show every version of an account's policy: when it came, who put it in force, and what changed with it."""
+    with reading(open_home(home).engine) as connection:
+        versions = register.policy_versions(connection, account)
+    found, texts = [], []
+    before: dict[str, Any] = {}
+    for one in versions:
+        changed = list(changes(before, one.document)) if before else []
+        before = one.document
+        found.append({"version": one.version, "at": one.at, "author": one.author, "changes": changed})
+        head = f"Version {one.version}, {one.at:%Y-%m-%d %H:%M:%S} UTC, by {one.author or 'unknown (see the ledger)'}"
+        rows = [
+            {"place": change.path, "before": _json(change.before), "after": _json(change.after)} for change in changed
+        ]
+        texts.append(f"{head}\n{table(rows, ['place', 'before', 'after'])}" if rows else head)
+    say(found, "\n\n".join(texts), as_json=as_json, then=f"intaglio policy show {account}")
+
+
+def _json(value: Any) -> str:
+    return "" if value is None else msgspec.json.encode(value).decode()
+
+
+def _lines(fields: Mapping[str, str]) -> str:
+    width = max(map(len, fields)) + 2
+    return "\n".join(f"  {name.ljust(width)}{visible(value)}" for name, value in fields.items())
+
+
+def _write(path: Path, certificate: x509.Certificate) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(certificate.public_bytes(Encoding.PEM))
+
+
+def _read(path: Path, field: str) -> Any:
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise Malformed(f"{path} cannot be read.", {field: str(error.strerror)}) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"{path} is not JSON.", {field: str(error)}) from error

@@ -58,6 +58,17 @@ def content_of(encoded: bytes, place: int = 0) -> tuple[int, int]:
     return begin, begin + length
 
 
+def elements(encoded: bytes) -> list[bytes]:
+    """Return the elements in a constructed element; `encoded` must be DER."""
+    place, end = content_of(encoded)
+    found = []
+    while place < end:
+        _, after = content_of(encoded, place)
+        found.append(encoded[place:after])
+        place = after
+    return found
+
+
 def is_element(encoded: bytes) -> bool:
     """Return whether `encoded` is exactly one element with a definite, minimal length, and so what it is made of.
 

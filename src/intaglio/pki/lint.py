@@ -1,13 +1,13 @@
 """Our own rules for what is about to be signed: fast enough to run on every issuance."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
 from intaglio.errors import IssuanceRefused
-from intaglio.pki.der import content_of, object_identifier
+from intaglio.pki.der import elements, object_identifier
 from intaglio.pki.extensions import QC_COMPLIANCE, QC_DEVICE, QC_STATEMENTS, QC_TYPE
 from intaglio.pki.profiles import DOCUMENT_SIGNING, USAGES, Profile
 
@@ -80,21 +80,12 @@ def _check_statements(encoded: bytes, profile: Profile, *, accredited: bool) -> 
     if not profile.qc_types:
         raise IssuanceRefused("qcStatements: the profile has none")
     types = {object_identifier(oid) for oid in profile.qc_types}
-    statements = list(_statements(encoded))
+    statements = elements(encoded)
     if not statements:
         raise IssuanceRefused("qcStatements: there is none in it")
-    for oid, content in statements:
+    # Identifier, and what is said, if anything (RFC 3739 §3.2.6)
+    for oid, *content in map(elements, statements):
         if oid in {_COMPLIANCE, _DEVICE} and not accredited:
             raise IssuanceRefused("qcStatements: the issuing CA is not accredited for qualified certificates")
-        if oid == _TYPE and content[content_of(content)[0] :] not in types:
+        if oid == _TYPE and not (content and set(elements(content[0])) <= types):
             raise IssuanceRefused("qcStatements: the type is another than the profile's")
-
-
-def _statements(encoded: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield identifier and content of each QCStatement, DER (RFC 3739 §3.2.6)."""
-    place, end = content_of(encoded)
-    while place < end:
-        begin, after = content_of(encoded, place)
-        _, split = content_of(encoded, begin)
-        yield encoded[begin:split], encoded[split:after]
-        place = after

@@ -5,7 +5,6 @@ from concurrent.futures import Future
 from typing import Any
 
 import msgspec
-from cryptography import x509
 
 from intaglio.accounts.certified import Certified, apply
 from intaglio.accounts.kinds import PROFILE_OF
@@ -15,9 +14,8 @@ from intaglio.errors import ContentRefused, IntaglioError
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.keys.custody import SealedKey
 from intaglio.ledger.entry import Event
-from intaglio.pki.issuer import Extensions, Issuer, Prepared
-from intaglio.pki.profiles import key_usage
-from intaglio.pki.subject import alternatives, directory_attributes, name
+from intaglio.pki.issuer import Issuer, Prepared
+from intaglio.pki.subject import name
 from intaglio.revocation import ocsp
 from intaglio.revocation import register as certificates
 from intaglio.signing import register
@@ -64,7 +62,7 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
         subject=name(certified.subject),
         public_key=sealed.public_key,
         now=now,
-        extensions=_extensions(certified),
+        extensions=certified.extensions(),
         serial=serial,
         lifetime=caller.policy.lifetime,
     )
@@ -140,24 +138,6 @@ def _issue(engine: Engine, prepared: Prepared, sealed: SealedKey) -> Signed:
     # 7
     good = [ocsp.Answer(responder.cert_id(prepared.serial), prepared.not_after)]
     return certificate, responder.sign(good, prepared.not_before), engine.open_key(sealed)
-
-
-def _extensions(certified: Certified) -> Extensions:
-    found: list[tuple[x509.ExtensionType, bool]] = []
-    if certified.directory is not None:
-        found.append((directory_attributes(certified.directory), False))
-    if certified.alternatives is not None:
-        found.append((alternatives(certified.alternatives), False))
-    if certified.usages is not None:
-        found.append((key_usage(certified.usages), True))
-    if certified.purposes is not None:
-        found.append((certified.purposes.extension(), certified.purposes.critical))
-    if certified.statements is not None:
-        found.append((certified.statements.extension(), False))
-    if certified.template is not None:
-        found.append((certified.template.extension(), certified.template.critical))
-    found += [(custom.extension(), custom.critical) for custom in certified.custom]
-    return found
 
 
 def _check_signature(certified: Certified, issuer: Issuer) -> None:

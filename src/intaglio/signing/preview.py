@@ -1,0 +1,36 @@
+"""Use case: see what a policy would have certified for a request, before anybody is certified by it."""
+
+from datetime import datetime
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from intaglio.accounts.certified import apply
+from intaglio.accounts.policy import Policy
+from intaglio.pki.issuer import Issuer, Publication
+from intaglio.pki.subject import name
+
+_ISSUER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Preview: nobody issued this")])
+
+
+def preview(
+    policy: Policy, profile: str, request: Any, places: Publication, now: datetime, *, test: bool
+) -> x509.Certificate:
+    """Return the certificate that a request would get, but for its key, and signed by a key that is thrown away.
+
+    Everything goes the way of `create_identity`, our own rules included. Raises what refuses the request: `Malformed`,
+    `ContentRefused` or `IssuanceRefused`.
+    """
+    certified = apply(policy, request, today=now.date())
+    nobody = Issuer("preview", None, ec.generate_private_key(ec.SECP256R1()), places, subject=_ISSUER, test=test)
+    prepared = nobody.prepare(
+        profile,
+        subject=name(certified.subject),
+        public_key=ec.generate_private_key(ec.SECP256R1()).public_key(),
+        now=now,
+        extensions=certified.extensions(),
+        lifetime=policy.lifetime,
+    )
+    return nobody.issue(prepared)
