@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 import re2
 
+from intaglio.pki.text import fault_of_mixture
+
 _MOST_EXPRESSION = 512
 MOST_ELEMENTS = 32
 _RE2_OPTIONS = re2.Options()
@@ -70,11 +72,17 @@ class Faults:
         self.mistyped.setdefault(path, f"must be {expected}")
 
 
+def _fault(value: str, fault: Fault, *, mixed: bool) -> str | None:
+    return fault(value) or (None if mixed else fault_of_mixture(value))
+
+
 class StringRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`format` is an expression that must match the whole value, or for STATIC the value itself."""
 
     presence: Presence
     format: str = ""
+    # Words may mix scripts, which is how a name is imitated; said in a document only where it is so.
+    mixed_scripts: bool = False
 
     @property
     def quiet(self) -> bool:
@@ -84,7 +92,8 @@ class StringRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def check(self, path: str, faults: Faults, fault: Fault) -> None:
         """Check the rule itself when it is stored."""
         if self.presence == Presence.STATIC:
-            faults.refuse(f"{path}.format", fault(self.format) if self.format else "STATIC needs a value")
+            reason = _fault(self.format, fault, mixed=self.mixed_scripts) if self.format else "STATIC needs a value"
+            faults.refuse(f"{path}.format", reason)
         elif self.format:
             check_expression(self.format, f"{path}.format", faults)
 
@@ -104,7 +113,7 @@ class StringRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.presence == Presence.FORBIDDEN:
             faults.refuse(path, FORBIDDEN)
             return None
-        reason = fault(value)
+        reason = _fault(value, fault, mixed=self.mixed_scripts)
         if reason is None and self.format and not expression(self.format).fullmatch(value):
             reason = UNLIKE
         faults.refuse(path, reason)
@@ -118,6 +127,7 @@ class ListRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: list[str] = msgspec.field(name="list", default_factory=list)
     mincount: int = 0
     maxcount: int = 0
+    mixed_scripts: bool = False
 
     @property
     def quiet(self) -> bool:
@@ -129,7 +139,7 @@ class ListRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_counts(self.mincount, self.maxcount, path, faults)
         for place, item in enumerate(self.values):
             if self.static:
-                faults.refuse(f"{path}.list[{place}]", fault(item))
+                faults.refuse(f"{path}.list[{place}]", _fault(item, fault, mixed=self.mixed_scripts))
             else:
                 check_expression(item, f"{path}.list[{place}]", faults)
         if self.static and not 0 < len(self.values) <= MOST_ELEMENTS:
@@ -154,7 +164,7 @@ class ListRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if not isinstance(item, str):
                 faults.mistype(here, "a string")
                 continue
-            reason = fault(item)
+            reason = _fault(item, fault, mixed=self.mixed_scripts)
             if reason is None and self.values and not any(expression(one).fullmatch(item) for one in self.values):
                 reason = UNLIKE
             if item in taken:

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from urllib.parse import urlsplit
 
+import re2
 from cryptography.x509 import ObjectIdentifier
 
 # ISO 3166-1 alpha-2, officially assigned
@@ -36,6 +37,26 @@ _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _EMAIL = re.compile(rf"\A{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}\Z")
 _BLANKS = "must not begin or end with a blank, nor contain two together or an unusual one"
 _PRINTABLE = re.compile(r"\A[A-Za-z0-9 '()+,./:=?-]*\Z")
+
+
+# Scripts in which names are written, each with what belongs to none; and those that are written together, as UTS #39
+# §5.2 has them (highly restrictive).
+_SCRIPTS = (
+    "Latin", "Cyrillic", "Greek", "Armenian", "Hebrew", "Arabic", "Syriac", "Thaana", "Devanagari", "Bengali",
+    "Gurmukhi", "Gujarati", "Oriya", "Tamil", "Telugu", "Kannada", "Malayalam", "Sinhala", "Thai", "Lao", "Tibetan",
+    "Myanmar", "Georgian", "Ethiopic", "Khmer", "Mongolian", "Tifinagh", "Canadian_Aboriginal", "Cherokee", "Yi",
+    "Javanese",
+    r"Latin}\p{Han}\p{Hiragana}\p{Katakana", r"Latin}\p{Han}\p{Bopomofo", r"Latin}\p{Han}\p{Hangul",
+)  # fmt: skip
+_ONE_SCRIPT = re2.compile("|".join(rf"[\p{{{script}}}\p{{Common}}\p{{Inherited}}]*" for script in _SCRIPTS))
+_WORDS = re2.compile(r"[\p{L}\p{M}]+")
+
+
+def fault_of_mixture(value: str) -> str | None:
+    """Return what is wrong with a text one of whose words mixes scripts, as those do that imitate another (UTS #39)."""
+    if value.isascii() or all(_ONE_SCRIPT.fullmatch(word) for word in _WORDS.findall(value)):
+        return None
+    return "mixes letters of several scripts in one word"
 
 
 def fault_of_text(value: str, most: int) -> str | None:
