@@ -247,6 +247,15 @@ def test_emails(right: list[str], wrong: list[str]) -> None:
     assert [value for value in wrong if text.fault_of_email(value) is None] == []
 
 
+def test_mailboxes_with_any_letters() -> None:
+    for right in ("łukasz@example.com", "用户@example.com", "a@xn--mller-kva.de", "a.b+c@x.example"):
+        assert text.fault_of_mailbox(right) is None
+    for wrong in ("e\u0301@example.com", "a\u202eé@example.com", "é é@example.com", "é@müller.de", "é\u200b@x.example"):
+        assert text.fault_of_mailbox(wrong)
+    # an attribute of the subject is an IA5String
+    assert text.fault_of_email("łukasz@example.com")
+
+
 def test_dns_names() -> None:
     for right in ("example.com", "a.b.c", "xn--mnchen-3ya.de", "localhost", "3com.com", "a" * 63 + ".de"):
         assert text.fault_of_dns_name(right) is None, right

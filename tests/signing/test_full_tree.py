@@ -97,7 +97,7 @@ REQUEST: dict[str, Any] = {
         "country_of_residence": ["DE"],
     },
     "san": {
-        "emails": ["s.lukasz@example.com"],
+        "emails": ["s.lukasz@example.com", "łukasz@example.com"],
         "uris": ["https://example.com/s"],
         "other_names": [{"type": "1.3.6.1.4.1.311.20.2.3", "value": "s@example.com"}],
     },
@@ -152,6 +152,10 @@ def test_asn1crypto_reads_the_names_as_they_were_sent(certificate: x509.Certific
     names = {(one.name, str(one.native)) for one in read.subject_alt_name_value}
     assert ("rfc822_name", "s.lukasz@example.com") in names
     assert ("uniform_resource_identifier", "https://example.com/s") in names
+    # RFC 9598: what has no place in an rfc822Name
+    san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    others = {one.type_id.dotted_string: one.value for one in san.get_values_for_type(x509.OtherName)}
+    assert others["1.3.6.1.5.5.7.8.9"].decode() == "\x0c\x13łukasz@example.com"
 
 
 def test_asn1crypto_reads_the_statements(certificate: x509.Certificate) -> None:

@@ -9,7 +9,7 @@ from intaglio.pki.subject import ATTRIBUTES, COUNTRY_ATTRIBUTES
 
 DN_STRINGS = frozenset(ATTRIBUTES) - {"organizational_unit"}
 SAN_LISTS: dict[str, Fault] = {
-    "emails": text.fault_of_email,
+    "emails": text.fault_of_mailbox,
     "dns_names": text.fault_of_dns_name,
     "uris": text.fault_of_uri,
     "ip_addresses": text.fault_of_ip_address,

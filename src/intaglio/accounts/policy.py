@@ -28,7 +28,7 @@ from intaglio.errors import ContentRefused
 from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.pki import text
 from intaglio.pki.profiles import Profile
-from intaglio.pki.subject import ATTRIBUTES
+from intaglio.pki.subject import ATTRIBUTES, SMTP_UTF8_MAILBOX
 
 # What a request can have; a policy says two things more, of every identity.
 BRANCHES = frozenset(
@@ -209,6 +209,8 @@ def _check(policy: Policy, faults: Faults) -> None:
         faults.refuse(f"subject_dn.extra_attributes.{oid}", fault_of_extra_attribute(oid, rule.value_type))
     for oid in policy.directory_extra:
         faults.refuse(f"subject_da.extra_attributes.{oid}", fault_of_directory_attribute(oid))
+    if SMTP_UTF8_MAILBOX in policy.other_names:
+        faults.refuse(f"san.other_names.{SMTP_UTF8_MAILBOX}", "has a rule of its own, san.emails")
     if policy.purposes is not None:
         policy.purposes.check("extended_key_usages", faults, policy.profile)
     if policy.statements is not None:

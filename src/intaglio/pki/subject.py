@@ -31,6 +31,7 @@ ATTRIBUTES: dict[str, tuple[x509.ObjectIdentifier, int]] = {
     "common_name": (NameOID.COMMON_NAME, 64),
     "email": (NameOID.EMAIL_ADDRESS, 255),
 }
+SMTP_UTF8_MAILBOX = "1.3.6.1.5.5.7.8.9"
 COUNTRY_ATTRIBUTES = frozenset({"country", "jurisdiction_of_incorporation_country_name"})
 
 
@@ -135,10 +136,17 @@ def directory_attributes(directory: SubjectDirectory) -> x509.UnrecognizedExtens
 def alternatives(san: SubjectAlternatives) -> x509.SubjectAlternativeName:
     """Return subjectAltName."""
     names: list[x509.GeneralName] = [
-        *(x509.RFC822Name(value) for value in san.emails),
+        *(_mailbox(value) for value in san.emails),
         *(x509.DNSName(value) for value in san.dns_names),
         *(x509.UniformResourceIdentifier(value) for value in san.uris),
         *(x509.IPAddress(ipaddress.ip_address(value)) for value in san.ip_addresses),
         *(x509.OtherName(x509.ObjectIdentifier(value.oid), value.der) for value in san.other_names),
     ]
     return x509.SubjectAlternativeName(names)
+
+
+def _mailbox(value: str) -> x509.GeneralName:
+    if value.isascii():
+        return x509.RFC822Name(value)
+    # SmtpUTF8Mailbox (RFC 9598 §3)
+    return x509.OtherName(x509.ObjectIdentifier(SMTP_UTF8_MAILBOX), element(0x0C, value.encode()))

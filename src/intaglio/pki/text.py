@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import re2
 from cryptography.x509 import ObjectIdentifier
+from email_validator import EmailNotValidError, validate_email
 
 # ISO 3166-1 alpha-2, officially assigned
 _CODES = """
@@ -33,8 +34,8 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DNS = re.compile(rf"\A(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
 _MOST_URI = 1024
 _URI = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+\Z")
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_EMAIL = re.compile(rf"\A{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}\Z")
+_MOST_EMAIL = 254
+_NO_EMAIL = "must be an e-mail address"
 _BLANKS = "must not begin or end with a blank, nor contain two together or an unusual one"
 _PRINTABLE = re.compile(r"\A[A-Za-z0-9 '()+,./:=?-]*\Z")
 
@@ -85,12 +86,28 @@ def fault_of_country(value: str) -> str | None:
 
 
 def fault_of_email(value: str) -> str | None:
-    """Return what is wrong with an e-mail address: RFC 5321 §4.1.2, dot-string form, ASCII, at most 254 characters."""
+    """Return what is wrong with an e-mail address in ASCII (RFC 5321 §4.1.2), neither quoted nor with an IP address."""
+    return _fault_of_mailbox(value) if value.isascii() else "must be an e-mail address in ASCII"
+
+
+def fault_of_mailbox(value: str) -> str | None:
+    """Return what is wrong with an e-mail address that may have any letters before the @ (RFC 6531, RFC 9598)."""
+    domain = value.rpartition("@")[2]
+    if not domain.isascii():
+        return "must have its domain as A-labels"
+    return (value and fault_of_text(value, _MOST_EMAIL)) or _fault_of_mailbox(value)
+
+
+def _fault_of_mailbox(value: str) -> str | None:
+    try:
+        # RFC 5321 §4.5.3.1.3 (erratum 1690): 254 octets in all, which is also within PKCS #9's 255; 64 before the @.
+        found = validate_email(value, check_deliverability=False, globally_deliverable=False, strict=True)
+    except EmailNotValidError:
+        return _NO_EMAIL
     local, _, domain = value.rpartition("@")
-    # RFC 5321 §4.5.3.1.3 (erratum 1690): 254 in all, which is also within PKCS #9's 255.
-    right = len(value) <= 254 and len(local) <= 64 and _EMAIL.match(value) is not None
-    right = right and fault_of_dns_name(domain) is None
-    return None if right else "must be an e-mail address in ASCII"
+    # Nothing is altered: what the library would write otherwise, domains in lower case apart, is not taken.
+    same = found.local_part == local and "." in domain and fault_of_dns_name(domain) is None
+    return None if same and len(value.encode()) <= _MOST_EMAIL else _NO_EMAIL
 
 
 def fault_of_dns_name(value: str) -> str | None:
