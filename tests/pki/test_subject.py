@@ -7,6 +7,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from email_validator import validate_email
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from intaglio.pki import der, text
 from intaglio.pki.subject import (
@@ -245,6 +248,19 @@ def test_countries_are_the_assigned_ones() -> None:
 def test_emails(right: list[str], wrong: list[str]) -> None:
     assert [value for value in right if text.fault_of_email(value)] == []
     assert [value for value in wrong if text.fault_of_email(value) is None] == []
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    local=st.text(alphabet="abZ09!#$%&'*+/=?^_`{|}~-.@ \"é", min_size=1, max_size=12),
+    domain=st.lists(st.text(alphabet="abZ09-_", min_size=1, max_size=8), min_size=1, max_size=3).map(".".join),
+)
+def test_what_is_taken_without_asking_the_library_it_takes_too(local: str, domain: str) -> None:
+    value = f"{local}@{domain}"
+    if text.fault_of_email(value) is None:
+        found = validate_email(value, check_deliverability=False, globally_deliverable=False, strict=True)
+        assert found.local_part == local
+        assert found.ascii_domain == domain.lower()
 
 
 def test_mailboxes_with_any_letters() -> None:

@@ -34,8 +34,12 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DNS = re.compile(rf"\A(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
 _MOST_URI = 1024
 _URI = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+\Z")
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+# What needs no looking into: dot-string form in ASCII (RFC 5321 §4.1.2).
+_PLAIN_EMAIL = re.compile(rf"\A(?=[^@]{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+{_LABEL}\Z")
 _MOST_EMAIL = 254
 _NO_EMAIL = "must be an e-mail address"
+_UNSEEN = "contains a control, invisible, private or unassigned character"
 _BLANKS = "must not begin or end with a blank, nor contain two together or an unusual one"
 _PRINTABLE = re.compile(r"\A[A-Za-z0-9 '()+,./:=?-]*\Z")
 
@@ -55,7 +59,8 @@ _WORDS = re2.compile(r"[\p{L}\p{M}]+")
 
 def fault_of_mixture(value: str) -> str | None:
     """Return what is wrong with a text one of whose words mixes scripts, as those do that imitate another (UTS #39)."""
-    if value.isascii() or all(_ONE_SCRIPT.fullmatch(word) for word in _WORDS.findall(value)):
+    # All letters before this one are Latin: most texts end here.
+    if max(value, default="") < "\u0250" or all(_ONE_SCRIPT.fullmatch(word) for word in _WORDS.findall(value)):
         return None
     return "mixes letters of several scripts in one word"
 
@@ -66,14 +71,16 @@ def fault_of_text(value: str, most: int) -> str | None:
         return "must not be empty"
     if len(value) > most:
         return f"must have at most {most} characters"
-    if value.isascii() and value.isprintable():
-        return None if _single_blanks(value) else _BLANKS
-    if _INVISIBLE.search(value) or any(unicodedata.category(character) in _FORBIDDEN for character in value):
-        return "contains a control, invisible, private or unassigned character"
-    if not unicodedata.is_normalized("NFC", value):
-        return "must be in Unicode normal form C"
-    unusual = any(unicodedata.category(character) == "Zs" and character != " " for character in value)
-    return None if _single_blanks(value) and not unusual else _BLANKS
+    if not value.isprintable():
+        # A blank that is not the usual one, or something of the categories C, Zl or Zp.
+        forbidden = any(unicodedata.category(character) in _FORBIDDEN for character in value)
+        return _UNSEEN if forbidden else _BLANKS
+    if not value.isascii():
+        if _INVISIBLE.search(value):
+            return _UNSEEN
+        if not unicodedata.is_normalized("NFC", value):
+            return "must be in Unicode normal form C"
+    return None if _single_blanks(value) else _BLANKS
 
 
 def _single_blanks(value: str) -> bool:
@@ -99,12 +106,14 @@ def fault_of_mailbox(value: str) -> str | None:
 
 
 def _fault_of_mailbox(value: str) -> str | None:
+    local, _, domain = value.rpartition("@")
+    if len(value) <= _MOST_EMAIL and _PLAIN_EMAIL.match(value) and fault_of_dns_name(domain) is None:
+        return None
     try:
         # RFC 5321 §4.5.3.1.3 (erratum 1690): 254 octets in all, which is also within PKCS #9's 255; 64 before the @.
         found = validate_email(value, check_deliverability=False, globally_deliverable=False, strict=True)
     except EmailNotValidError:
         return _NO_EMAIL
-    local, _, domain = value.rpartition("@")
     # Nothing is altered: what the library would write otherwise, domains in lower case apart, is not taken.
     same = found.local_part == local and "." in domain and fault_of_dns_name(domain) is None
     return None if same and len(value.encode()) <= _MOST_EMAIL else _NO_EMAIL
