@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import cases
 from intaglio.accounts import policy
 from intaglio.accounts.certified import Certified, apply
 from intaglio.accounts.kinds import Kind, starting_policy
 from intaglio.errors import ContentRefused, Malformed
 from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.pki.profiles import PROFILES
-from intaglio.pki.subject import ATTRIBUTES, alternatives, directory_attributes, name
+from intaglio.pki.subject import ATTRIBUTES, name
 
 _TODAY = date(2026, 11, 24)
 _CN: dict[str, Any] = {"common_name": {"presence": "STATIC", "format": "Somebody"}}
@@ -548,6 +549,29 @@ _EVERYTHING: dict[str, Any] = {
         "ip_addresses": {"maxcount": 4},
         "other_names": {"1.2.3": {"value_type": "DER", "maxcount": 4}, "1.2.4": {"value_type": "IA5STRING"}},
     },
+    "key_usages": {"digital_signature": "OPTIONAL", "content_commitment": "OPTIONAL"},
+    "extended_key_usages": {"ekus": {"list": [], "maxcount": 4}, "critical": True},
+    "qualified_statements": {
+        "semantics": {"identifier": {"presence": "OPTIONAL"}, "name_authorities": {"list": [], "maxcount": 4}},
+        "etsi_qc_type": {"presence": "OPTIONAL"},
+        "etsi_qc_retention_period": {"presence": "OPTIONAL", "min": 0, "max": 200},
+        "etsi_qc_pds": {"presence": "OPTIONAL"},
+    },
+    "ms_extension_template": {
+        "template_id": {"presence": "OPTIONAL"},
+        "major_version": {"presence": "OPTIONAL", "min": 0, "max": 4294967295},
+        "minor_version": {"presence": "OPTIONAL", "min": 0, "max": 4294967295},
+    },
+    "custom_extensions": {
+        "1.2.3": {"presence": "OPTIONAL", "value_type": "DER"},
+        "1.2.4": {"presence": "OPTIONAL", "value_type": "INTEGER"},
+        "1.2.5": {"presence": "OPTIONAL", "value_type": "NIL"},
+        "1.2.6": {"presence": "OPTIONAL", "value_type": "UTF8STRING"},
+    },
+    "signature": {
+        "algorithm": {"presence": "OPTIONAL", "list": ["RSA"]},
+        "hash_algorithm": {"presence": "OPTIONAL", "list": ["SHA-256"]},
+    },
 }
 _LOADED = load(_EVERYTHING)
 
@@ -556,6 +580,7 @@ _TEXT = st.one_of(
     st.text(alphabet=st.characters(exclude_categories=()), max_size=6),
     st.text(alphabet="abéЖ漢 -.'", min_size=1, max_size=66),
     st.sampled_from(["GB", "m", "1979-01-31", "a@b.example", "a.example", "urn:a", "::1", "2.5.4.12", "1.2.3", "0500"]),
+    st.sampled_from(["1.3.6.1.5.5.7.3.36", "0.4.0.1862.1.6.1", "https://a.example/", "en", "NIL", "RSA", "SHA-256"]),
 )
 _JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), _TEXT),
@@ -593,7 +618,7 @@ def _names_something(refused: Malformed | ContentRefused) -> None:
     assert all(isinstance(reason, str) and reason for reason in refused.fields.values())
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=cases(400), deadline=None)
 @given(request=st.one_of(_JSON, _SHAPED))
 def test_whatever_is_sent_is_accepted_or_refused_by_name(request: Any) -> None:
     try:
@@ -602,10 +627,8 @@ def test_whatever_is_sent_is_accepted_or_refused_by_name(request: Any) -> None:
         _names_something(error)
         return
     name(certified.subject).public_bytes()
-    if certified.directory is not None:
-        directory_attributes(certified.directory)
-    if certified.alternatives is not None:
-        alternatives(certified.alternatives).public_bytes()
+    for extension, _ in certified.extensions():
+        extension.public_bytes()
 
 
 _CLEAN = st.one_of([st.text(alphabet=one, min_size=1, max_size=64) for one in ("abcé漢-.'", "Жё-.'")])
@@ -622,7 +645,7 @@ _OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
 _ASKED = st.fixed_dictionaries({"common_name": _CLEAN}, optional=_OPTIONAL)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(asked=_ASKED)
 def test_what_is_certified_is_exactly_what_was_asked_for(asked: dict[str, Any]) -> None:
     subject = name(apply(_LOADED, {"subject_dn": asked}, today=_TODAY).subject)
@@ -639,7 +662,7 @@ def test_what_is_certified_is_exactly_what_was_asked_for(asked: dict[str, Any]) 
     assert units == asked.get("organizational_unit", [])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=cases(200), deadline=None)
 @given(
     document=st.one_of(
         _JSON, st.dictionaries(st.sampled_from([*_EVERYTHING, "validity", "public_key"]), _JSON), _SHAPED

@@ -11,6 +11,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import cases
 from intaglio.errors import IssuanceRefused
 from intaglio.keys.algorithm import PublicKey
 from intaglio.pki.hierarchy import subject
@@ -46,7 +47,7 @@ further = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=cases(60))
 @given(
     profile=st.sampled_from(sorted(set(PROFILES) - {"root"})),
     name=names,

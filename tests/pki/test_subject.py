@@ -11,6 +11,7 @@ from email_validator import validate_email
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cases import cases
 from intaglio.pki import der, text
 from intaglio.pki.subject import (
     Subject,
@@ -250,7 +251,7 @@ def test_emails(right: list[str], wrong: list[str]) -> None:
     assert [value for value in wrong if text.fault_of_email(value) is None] == []
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=cases(300))
 @given(
     local=st.text(alphabet="abZ09!#$%&'*+/=?^_`{|}~-.@ \"é", min_size=1, max_size=12),
     domain=st.lists(st.text(alphabet="abZ09-_", min_size=1, max_size=8), min_size=1, max_size=3).map(".".join),
