@@ -43,9 +43,9 @@ def unusable(document: dict[str, Any], profile: str = "signing-person") -> set[s
     return set(found.value.fields)
 
 
-# Booleans, in two branches. rule: what comes of nothing, true, false (None: refused)
+# Rule: what comes of nothing, of the usage sent as true, and as false (None: refused); the other usage is always there.
 _BOOLEANS: dict[str, tuple[bool | None, bool | None, bool | None]] = {
-    "OPTIONAL": (False, True, False),
+    "OPTIONAL": (True, True, False),  # where nothing is sent, as the profile has it
     "STATIC_TRUE": (True, True, None),
     "STATIC_FALSE": (False, None, False),
     "no rule": (False, None, False),
@@ -53,16 +53,33 @@ _BOOLEANS: dict[str, tuple[bool | None, bool | None, bool | None]] = {
 
 
 @pytest.mark.parametrize("rule", _BOOLEANS)
-@pytest.mark.parametrize("usage", ["digital_signature", "content_commitment"])
-@pytest.mark.parametrize(("place", "value"), [(0, None), (1, True), (2, False)])
-def test_key_usages(rule: str, usage: str, place: int, value: bool | None) -> None:
-    document: dict[str, Any] = {"key_usages": {} if rule == "no rule" else {usage: rule}}
+@pytest.mark.parametrize(
+    ("usage", "other"),
+    [("digital_signature", "content_commitment"), ("content_commitment", "digital_signature")],
+)
+@pytest.mark.parametrize(("place", "sent"), [(0, None), (1, True), (2, False)])
+def test_key_usages(rule: str, usage: str, other: str, place: int, sent: bool | None) -> None:
+    rules = {other: "STATIC_TRUE"} | ({} if rule == "no rule" else {usage: rule})
+    document: dict[str, Any] = {"key_usages": rules}
+    request: dict[str, Any] = {} if sent is None else {"key_usages": {usage: sent}}
     outcome = _BOOLEANS[rule][place]
     if outcome is None:
-        assert refused(document, {"key_usages": {usage: value}}) == {f"key_usages.{usage}"}
+        assert refused(document, request) == {f"key_usages.{usage}"}
     else:
-        assert take(document, {"key_usages": {usage: value}}).usages == (frozenset({usage}) if outcome else None)
+        assert take(document, request).usages == frozenset({usage, other} if outcome else {other})
     assert malformed(document, {"key_usages": {usage: 1}}) == {f"key_usages.{usage}"}
+
+
+def test_a_usage_that_is_denied_is_never_the_profiles() -> None:
+    document = {"key_usages": {"digital_signature": "OPTIONAL", "content_commitment": "STATIC_FALSE"}}
+    assert take(document, {}).usages == frozenset({"digital_signature"})
+    both = {"key_usages": {"digital_signature": "OPTIONAL", "content_commitment": "OPTIONAL"}}
+    assert take(both, {"key_usages": {"content_commitment": True}}).usages == frozenset({"content_commitment"})
+    # None at all: no certificate without a usage, and none with the profile's instead.
+    denied = {"digital_signature": False, "content_commitment": False}
+    assert refused(both, {"key_usages": denied}) == {"key_usages"}
+    assert unusable({"key_usages": dict.fromkeys(denied, "STATIC_FALSE")}) == {"key_usages"}
+    assert unusable({"key_usages": {}}) == {"key_usages"}
 
 
 @pytest.mark.parametrize(
@@ -71,18 +88,20 @@ def test_key_usages(rule: str, usage: str, place: int, value: bool | None) -> No
 )
 def test_usages_that_no_signer_has(usage: str) -> None:
     for rule in ("OPTIONAL", "STATIC_TRUE"):
-        assert unusable({"key_usages": {usage: rule}}) == {f"key_usages.{usage}"}
+        assert unusable({"key_usages": {usage: rule, "digital_signature": "STATIC_TRUE"}}) == {f"key_usages.{usage}"}
     document = {"key_usages": {usage: "STATIC_FALSE", "digital_signature": "STATIC_TRUE"}}
     assert take(document, {"key_usages": {usage: False}}).usages == frozenset({"digital_signature"})
     assert refused(document, {"key_usages": {usage: True}}) == {f"key_usages.{usage}"}
 
 
 def test_usages_of_the_wrong_shape() -> None:
-    assert unusable({"key_usages": {"x": "OPTIONAL"}}) == {"key_usages.x"}
-    assert unusable({"key_usages": {"digital_signature": "REQUIRED"}}) == {"key_usages.digital_signature"}
+    right = {"content_commitment": "STATIC_TRUE"}
+    assert unusable({"key_usages": {"x": "OPTIONAL", **right}}) == {"key_usages.x"}
+    assert unusable({"key_usages": {"digital_signature": "REQUIRED", **right}}) == {"key_usages.digital_signature"}
     assert unusable({"key_usages": 5}) == {"key_usages"}
-    assert malformed({"key_usages": {}}, {"key_usages": []}) == {"key_usages"}
-    assert refused({"key_usages": {}}, {"key_usages": {"x": True}}) == {"key_usages.x"}
+    document = {"key_usages": {"digital_signature": "STATIC_TRUE"}}
+    assert malformed(document, {"key_usages": []}) == {"key_usages"}
+    assert refused(document, {"key_usages": {"x": True}}) == {"key_usages.x"}
 
 
 def test_purposes() -> None:
@@ -162,6 +181,7 @@ def test_statements() -> None:
         ({"etsi_qc_pds": {"english": "https://example.com/"}}, "etsi_qc_pds.english"),
         ({"etsi_qc_pds": {"en": "http://example.com/"}}, "etsi_qc_pds.en"),
         ({"etsi_qc_pds": {"en": "https://example.com/a b"}}, "etsi_qc_pds.en"),
+        ({"etsi_qc_pds": {"en": "https://example.com/a", "EN": "https://example.com/b"}}, "etsi_qc_pds.EN"),
         ({"x": 1}, "x"),
     ],
 )
@@ -261,6 +281,9 @@ def test_a_template() -> None:
         "ms_extension_template.major_version"
     }
     assert unusable({"ms_extension_template": {}}) == {"ms_extension_template"}
+    assert take(document, {"ms_extension_template": {"id": None, "major_version": None}}).template is None
+    never = {**rule, "major_version": {"presence": "FORBIDDEN"}, "minor_version": {"presence": "STATIC"}}
+    assert unusable({"ms_extension_template": never}) == {"ms_extension_template.major_version"}
 
 
 # value_type: an expression, a right value and its DER, another right one, a wrong one, one of the wrong JSON type
@@ -293,6 +316,8 @@ def test_extensions_of_ones_own(kind: str) -> None:
         if kind != "NIL":
             for value in (other, wrong):
                 assert refused(document(presence, expression), request(value)) == {path}
+    if kind == "NIL":
+        assert take(document("REQUIRED", expression), request(None)).custom == certified
     assert take(document("OPTIONAL", expression), {}).custom == ()
     assert refused(document("REQUIRED", expression), {}) == {path}
     assert refused(document("FORBIDDEN", ""), request(right)) == {path}
@@ -310,6 +335,8 @@ def test_extensions_of_ones_own(kind: str) -> None:
         "2.5.29.15", "2.5.29.37", "2.5.29.17", "2.5.29.32", "2.5.29.19", "2.5.29.14", "2.5.29.35", "2.5.29.31",
         "1.3.6.1.5.5.7.1.1", "1.3.6.1.5.5.7.1.3", "1.3.6.1.5.5.7.48.1.5", "1.3.6.1.4.1.311.21.7", "2.5.29.9",
         "1.2.840.113583.1.1.9.1", "1.2.840.113583.1.1.9.2", "0.4.0.194121.2.1", "2.5.29.56",
+        # application policies, the older template, an account's SID, Netscape's type: usages by another name
+        "1.3.6.1.4.1.311.21.10", "1.3.6.1.4.1.311.20.2", "1.3.6.1.4.1.311.25.2", "2.16.840.1.113730.1.1",
     ],
 )  # fmt: skip
 def test_nothing_goes_around_the_rules_of_an_extension(oid: str) -> None:
@@ -354,8 +381,11 @@ def test_how_a_certificate_is_signed() -> None:
 def test_a_certificate_lives_as_long_as_the_policy_says() -> None:
     assert load({}).lifetime == timedelta(seconds=600)
     assert load({"validity": {"secondsmin": 60, "secondsmax": 120}}).lifetime == timedelta(seconds=120)
+    assert load({"validity": {"secondsmax": 300}}).document["validity"]["secondsmin"] == 300
     wrong: tuple[dict[str, int], ...] = (
         {"secondsmax": 601},
+        {"secondsmax": 59},
+        {"secondsmax": 10**15},
         {"secondsmin": 0},
         {"secondsmin": 300, "secondsmax": 200},
         {"not_before_negative_skew": -1},
@@ -365,7 +395,7 @@ def test_a_certificate_lives_as_long_as_the_policy_says() -> None:
 
 
 def test_what_has_no_rule_is_forbidden_and_costs_nothing_when_not_sent() -> None:
-    request = {
+    request: dict[str, Any] = {
         "key_usages": {"digital_signature": True},
         "extended_key_usages": [DOCUMENT],
         "qualified_statements": {"etsi_qc_type": ESIGN},

@@ -25,6 +25,13 @@ def _apply(kind: Kind, request: Any) -> Certified:
     return apply(policy.load(document, PROFILES[PROFILE_OF[kind]]), request, today=_TODAY)
 
 
+def test_an_account_is_not_opened_under_a_name_that_no_policy_may_set() -> None:
+    document = starting_policy(Kind.PARTNER, "Аcme", "DE")
+    with pytest.raises(ContentRefused) as refused:
+        policy.propose(document, PROFILES["signing-seal"])
+    assert refused.value.fields.keys() == {"subject_dn.common_name.format", "subject_dn.organization.format"}
+
+
 def test_the_example_of_an_individual_is_accepted_as_printed() -> None:
     certified = _apply(Kind.INDIVIDUAL, _PERSON)
     assert name(certified.subject).rfc4514_string() == "CN=John Doe,OU=Administration,C=GB"

@@ -241,6 +241,8 @@ def test_a_date_of_birth_is_a_string() -> None:
         "Acme Lτd",
         "Google\u0430",
         "ｒоot",
+        "Раура\u217c",  # the last is a Roman numeral
+        "\U0001d5acicrosoft",
     ],
 )
 def test_a_word_of_several_scripts_is_refused_unless_the_rule_allows_it(value: str) -> None:
@@ -252,8 +254,22 @@ def test_a_word_of_several_scripts_is_refused_unless_the_rule_allows_it(value: s
         }
         _take(_document("subject_dn", field, {**rule, "mixed_scripts": True}), sent)
     static = {"presence": "STATIC", "format": value}
-    assert _unusable(_document("subject_dn", "organization", static)).keys() == {"subject_dn.organization.format"}
-    load(_document("subject_dn", "organization", {**static, "mixed_scripts": True}))
+    person = PROFILES["signing-person"]
+    with pytest.raises(ContentRefused) as refused:
+        policy.propose(_document("subject_dn", "organization", static), person)
+    assert refused.value.fields.keys() == {"subject_dn.organization.format"}
+    policy.propose(_document("subject_dn", "organization", {**static, "mixed_scripts": True}), person)
+    # what was in force before there was this rule stays so
+    load(_document("subject_dn", "organization", static))
+
+
+def test_typed_texts_do_not_mix_scripts_either() -> None:
+    rule = {"value_type": "UTF8STRING"}
+    sent = {"subject_dn": {"extra_attributes": [{"type": "2.5.4.12", "value": "Dirеctor"}]}}
+    assert _refused(_document("subject_dn", "extra_attributes", {"2.5.4.12": rule}), sent).keys() == {
+        "subject_dn.extra_attributes[0]"
+    }
+    _take(_document("subject_dn", "extra_attributes", {"2.5.4.12": {**rule, "mixed_scripts": True}}), sent)
 
 
 @pytest.mark.parametrize(

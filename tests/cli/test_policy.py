@@ -54,9 +54,9 @@ def test_examples_are_tried_and_nothing_is_issued_or_recorded(home: Path, accoun
     assert found[1]["refused"].keys() == {"subject_dn.common_name", "subject_dn.country", "san.emails"}
     assert run(BIN / "intaglio", "ledger", "show", "--home", home, "--json").stdout == before
     # what is written looks like what would be issued, and nobody can take it for that
-    made = x509.load_pem_x509_certificate((tmp_path / "out/good.crt").read_bytes())
+    made = x509.load_pem_x509_certificate((tmp_path / "out/1-good.crt").read_bytes())
     assert "nobody issued this" in made.issuer.rfc4514_string()
-    assert not (tmp_path / "out/bad.crt").exists()
+    assert not (tmp_path / "out/2-bad.crt").exists()
 
 
 def test_a_proposal_is_tried_before_it_is_in_force(home: Path, account: str, tmp_path: Path) -> None:

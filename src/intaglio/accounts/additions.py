@@ -1,11 +1,9 @@
 """The rules of `ms_extension_template` and `custom_extensions`: what is added to a certificate as it is."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from cryptography.x509.oid import ExtensionOID
 
 from intaglio.accounts.rules import (
     FORBIDDEN,
@@ -21,22 +19,11 @@ from intaglio.accounts.rules import (
 )
 from intaglio.accounts.typed import ValueType, encode
 from intaglio.pki import text
-from intaglio.pki.extensions import Custom, Template
+from intaglio.pki.extensions import Custom, Template, is_reserved
 
 # [MS-WCCE] §2.2.2.7.7.2
 _MOST_VERSION = (1 << 32) - 1
 _NIL = "NIL"
-# Extensions that have a place of their own, in a policy or a profile: nothing goes around their rules.
-_OWN = frozenset(
-    {oid.dotted_string for name, oid in vars(ExtensionOID).items() if name.isupper()}
-    | {
-        "1.2.840.113583.1.1.9.1",  # Adobe's time-stamp and archiving
-        "1.2.840.113583.1.1.9.2",
-        "0.4.0.194121.2.1",  # validity-assured short-term certificate
-    }
-)
-# id-ce and id-pe: what RFC 5280 and those after it define.
-_STANDARD = re.compile(r"\A(?:2\.5\.29|1\.3\.6\.1\.5\.5\.7\.1)\.[0-9]+\Z")
 
 
 class TemplateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +39,9 @@ class TemplateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         self.template_id.check(f"{path}.template_id", faults, text.fault_of_oid)
         self.major_version.check(f"{path}.major_version", faults, _MOST_VERSION)
         self.minor_version.check(f"{path}.minor_version", faults, _MOST_VERSION)
+        always = {Presence.REQUIRED, Presence.STATIC}
+        if self.minor_version.presence in always and self.major_version.presence not in always:
+            faults.refuse(f"{path}.major_version", "is needed wherever there is a minor version")
 
     def take(self, value: Any, path: str, faults: Faults) -> Template | None:
         """Return what is certified for `value` (None: not sent), or None where that is nothing."""
@@ -62,7 +52,7 @@ class TemplateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for field in sent.keys() - {"id", "major_version", "minor_version"}:
             faults.refuse(f"{path}.{field}", "is not known")
         oid = self.template_id.take(sent.get("id"), f"{path}.id", faults, text.fault_of_oid)
-        if oid is None and not sent:
+        if oid is None and all(value is None for value in sent.values()):
             return None
         major = self.major_version.take(sent.get("major_version"), f"{path}.major_version", faults)
         minor = self.minor_version.take(sent.get("minor_version"), f"{path}.minor_version", faults)
@@ -81,10 +71,11 @@ class CustomRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value_type: ValueType
     value_format: str = ""
     critical: bool = False
+    mixed_scripts: bool = False
 
     def check(self, oid: str, path: str, faults: Faults) -> None:
         """Check the rule itself when it is stored."""
-        if oid in _OWN or _STANDARD.match(oid):
+        if is_reserved(oid):
             faults.refuse(path, "has a place of its own, or belongs to the profile")
         if self.presence == Presence.STATIC:
             wrong = Faults()
@@ -108,7 +99,7 @@ class CustomRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.presence == Presence.FORBIDDEN:
             faults.refuse(path, FORBIDDEN)
             return None
-        encoded = encode(self.value_type, self._value(value), path, faults)
+        encoded = encode(self.value_type, self._value(value), path, faults, mixed_scripts=self.mixed_scripts)
         if encoded is None:
             return None
         if self.value_format and not expression(self.value_format).fullmatch(str(value)):
@@ -128,5 +119,9 @@ def take_custom(rules: Mapping[str, CustomRule], sent: Any, path: str, faults: F
     found: dict[str, Any] = sent or {}
     for oid in list(found.keys() - rules.keys())[:MOST_ELEMENTS]:
         faults.refuse(f"{path}.{oid}", FORBIDDEN)
+    # To have no value is not to be missing.
+    for oid in found.keys() & rules.keys():
+        if found[oid] is None and rules[oid].value_type == ValueType.NIL:
+            found = {**found, oid: _NIL}
     taken = (rule.take(oid, found.get(oid), f"{path}.{oid}", faults) for oid, rule in rules.items())
     return tuple(one for one in taken if one is not None)

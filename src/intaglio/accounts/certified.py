@@ -36,7 +36,7 @@ _NAMES = frozenset({"subject_dn", "subject_da", "san"})
 class Certified(msgspec.Struct, frozen=True):
     """What a request and a policy together have certified; None where the profile's own stays, or nothing is.
 
-    `usages` are named as profiles name them; `signature` is what the issuer's signature must be, or None in each place.
+    `usages` are named as profiles name them. `signature` is what the issuer's signature must be, or None in each place.
     """
 
     subject: Subject
@@ -66,6 +66,16 @@ class Certified(msgspec.Struct, frozen=True):
             found.append((self.template.extension(), self.template.critical))
         found += [(custom.extension(), custom.critical) for custom in self.custom]
         return found
+
+    def check_signature(self, signs_with: tuple[str, str]) -> None:
+        """Raise `ContentRefused` if the certificate is to be signed in another way than its issuer signs."""
+        faults = {
+            f"signature.{field}": f"must be {does}: so certificates are signed here"
+            for field, wanted, does in zip(SIGNATURE_FIELDS, self.signature, signs_with, strict=True)
+            if wanted is not None and wanted != does
+        }
+        if faults:
+            raise ContentRefused("The certificate cannot be signed so.", faults)
 
 
 def apply(policy: Policy, request: Any, *, today: date) -> Certified:
@@ -142,7 +152,8 @@ def _directory(policy: Policy, da: dict[str, Any], today: date, faults: Faults) 
 
 def _date_of_birth(presence: Presence, value: Any, today: date, faults: Faults) -> date | None:
     path = "subject_da.date_of_birth"
-    written = StringRule(presence).take(value, path, faults, _no_fault)
+    # Which dates there are is seen below; there is no text in it to look at.
+    written = StringRule(presence, mixed_scripts=True).take(value, path, faults, _no_fault)
     if written is None:
         return None
     try:
@@ -184,7 +195,7 @@ def _further(policy: Policy, request: dict[str, Any], faults: Faults) -> dict[st
 
     value = sent("key_usages", policy.usages)
     if policy.usages is not None:
-        found["usages"] = take_usages(policy.usages, value, "key_usages", faults)
+        found["usages"] = take_usages(policy.usages, value, "key_usages", faults, profile)
     value = sent("extended_key_usages", policy.purposes)
     if policy.purposes is not None:
         found["purposes"] = policy.purposes.take(value, "extended_key_usages", faults, profile)

@@ -57,6 +57,12 @@ def create_account(
         if amount is not None and not 0 <= amount <= 10**18:
             raise ContentRefused("The quota cannot be used.", {f"quota_{resource}": "must be from 0 to 10^18"})
     document = starting_policy(kind, organization, country)
+    try:
+        policy.propose(document, PROFILES[PROFILE_OF[kind]])
+    except ContentRefused as error:
+        # What can be wrong in it is what was given for it.
+        reasons = {path.split(".")[1].replace("common_name", "organization"): why for path, why in error.fields.items()}
+        raise ContentRefused("The account cannot be opened.", reasons) from error
     account = Account(register.new_id(), name, kind, hierarchy, organization, country, State.ACTIVE, now)
     register.add(connection, account, document, chain.actor)
     quota.open_quotas(connection, account.id, granted)
@@ -90,7 +96,7 @@ def set_policy(connection: Connection, chain: Chain, account_id: str, document: 
     account = register.find(connection, account_id)
     if not isinstance(document, dict):
         raise Malformed("A policy is a JSON object.", {"policy": "must be an object"})
-    policy.load(document, PROFILES[PROFILE_OF[account.kind]])
+    policy.propose(document, PROFILES[PROFILE_OF[account.kind]])
     version = register.set_policy(connection, account_id, document, chain.actor, now)
     digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
     _record(connection, chain, now, "policy.set", account_id, {"version": version, "sha256": digest})

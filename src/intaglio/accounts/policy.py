@@ -45,7 +45,8 @@ BRANCHES = frozenset(
     }
 )
 _OF_EVERY_IDENTITY = {"validity", "public_key"}
-_LONGEST_SECONDS = 600
+# Below this, what is made is over before it can be used.
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 60, 600
 # How the issuers of this service can sign. Which of it one does is seen when it is asked to.
 SIGNATURE_FIELDS = {"algorithm": ("RSA", "ECDSA"), "hash_algorithm": ("SHA-256", "SHA-384")}
 
@@ -56,7 +57,7 @@ class Validity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     The other numbers bound what clients of other services may ask for; a request for an identity asks for no time.
     """
 
-    secondsmin: int = 600
+    secondsmin: int | None = None
     secondsmax: int = 600
     not_before_negative_skew: int = 0
     not_before_positive_skew: int = 0
@@ -161,8 +162,7 @@ def load(document: Any, profile: Profile) -> Policy:
     da = read.branch("subject_da", {*SDA_STRINGS, *SDA_LISTS, "date_of_birth", "extra_attributes"})
     san = read.branch("san", {*SAN_LISTS, "other_names"})
     keys = read.own("public_key", PublicKeyRule) or PublicKeyRule()
-    validity = read.own("validity", Validity) or Validity()
-    _check_validity(validity, faults)
+    validity = _validity(read)
     policy = Policy(
         document={
             **document,
@@ -194,9 +194,34 @@ def load(document: Any, profile: Profile) -> Policy:
         ),
         signature=_signature(read),
         algorithm=_algorithm(keys, faults),
-        lifetime=timedelta(seconds=validity.secondsmax),
+        lifetime=timedelta(seconds=min(validity.secondsmax, _LONGEST_SECONDS)),
     )
     _check(policy, faults)
+    if faults.refused:
+        raise ContentRefused("The policy cannot be used.", faults.refused)
+    return policy
+
+
+def propose(document: Any, profile: Profile) -> Policy:
+    """Return the policy of a document that is to be put in force; raises what `load` raises.
+
+    It may not set what nobody could ask for: texts that imitate others. What is in force already stays so.
+    """
+    policy = load(document, profile)
+    faults = Faults()
+    strings = {f"subject_dn.{field}": rule for field, rule in policy.strings.items()}
+    strings |= {f"subject_da.{field}": rule for field, rule in policy.directory_strings.items()}
+    for path, rule in strings.items():
+        if rule.presence == Presence.STATIC and not rule.mixed_scripts:
+            faults.refuse(f"{path}.format", text.fault_of_mixture(rule.format))
+    if policy.units.static and not policy.units.mixed_scripts:
+        for place, value in enumerate(policy.units.values):
+            faults.refuse(f"subject_dn.organizational_unit.list[{place}]", text.fault_of_mixture(value))
+    typed = {f"subject_dn.extra_attributes.{oid}": rule for oid, rule in policy.extra.items()}
+    typed |= {f"san.other_names.{oid}": rule for oid, rule in policy.other_names.items()}
+    for path, one in typed.items():
+        if one.static and not one.mixed_scripts:
+            faults.refuse(f"{path}.value_format", text.fault_of_mixture(one.value_format))
     if faults.refused:
         raise ContentRefused("The policy cannot be used.", faults.refused)
     return policy
@@ -219,11 +244,19 @@ def _check(policy: Policy, faults: Faults) -> None:
         policy.template.check("ms_extension_template", faults)
 
 
-def _check_validity(validity: Validity, faults: Faults) -> None:
-    if not 0 < validity.secondsmin <= validity.secondsmax <= _LONGEST_SECONDS:
-        faults.refuse("validity", f"needs 0 < secondsmin ≤ secondsmax ≤ {_LONGEST_SECONDS}")
-    if validity.not_before_negative_skew < 0 or validity.not_before_positive_skew < 0:
-        faults.refuse("validity", "a skew cannot be negative")
+def _validity(read: Document) -> Validity:
+    found = read.own("validity", Validity) or Validity()
+    if found.secondsmin is None:
+        found = msgspec.structs.replace(found, secondsmin=min(found.secondsmax, _LONGEST_SECONDS))
+    if (
+        not _SHORTEST_SECONDS <= found.secondsmax <= _LONGEST_SECONDS
+        or not 0 < (found.secondsmin or 0) <= found.secondsmax
+    ):
+        bounds = f"secondsmax from {_SHORTEST_SECONDS} to {_LONGEST_SECONDS}"
+        read.faults.refuse("validity", f"needs {bounds}, and secondsmin from 1 to secondsmax")
+    if found.not_before_negative_skew < 0 or found.not_before_positive_skew < 0:
+        read.faults.refuse("validity", "a skew cannot be negative")
+    return found
 
 
 def _usages(read: Document, profile: Profile) -> dict[str, Choice] | None:

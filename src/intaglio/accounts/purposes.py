@@ -53,17 +53,25 @@ def _fault_of_purpose(oid: str, profile: Profile) -> str | None:
 
 def check_usages(rules: Mapping[str, Choice], path: str, faults: Faults, profile: Profile) -> None:
     """Check the rules of `key_usages` when they are stored."""
+    if all(choice == Choice.STATIC_FALSE for choice in rules.values()):
+        faults.refuse(path, "needs a usage that can be true")
     for usage, choice in rules.items():
         if choice != Choice.STATIC_FALSE and USAGES[usage] not in profile.key_usage_allowed:
             faults.refuse(f"{path}.{usage}", "can only be STATIC_FALSE: such a certificate never has it")
 
 
-def take_usages(rules: Mapping[str, Choice], sent: Any, path: str, faults: Faults) -> frozenset[str] | None:
-    """Return the names, as profiles have them, of the usages that are certified; None: the profile's own stay."""
+def take_usages(
+    rules: Mapping[str, Choice], sent: Any, path: str, faults: Faults, profile: Profile
+) -> frozenset[str] | None:
+    """Return the names, as profiles have them, of the usages that are certified; None after a fault.
+
+    Where nothing is sent, what is OPTIONAL is as the profile has it; else what is not sent is false.
+    """
     if sent is not None and not isinstance(sent, dict):
         faults.mistype(path, "an object")
         return None
-    found: dict[str, Any] = sent or {}
+    found: dict[str, Any] = sent or {usage: name in profile.key_usage or None for usage, name in USAGES.items()}
+    before = len(faults.refused) + len(faults.mistyped)
     for usage in found:
         if usage not in USAGES:
             faults.refuse(f"{path}.{usage}", "is not known")
@@ -71,8 +79,11 @@ def take_usages(rules: Mapping[str, Choice], sent: Any, path: str, faults: Fault
     for usage, name in USAGES.items():
         here = f"{path}.{usage}"
         rule = rules.get(usage, Choice.STATIC_FALSE)
-        if usage not in rules and found.get(usage) is True:
+        value = found.get(usage) if sent or rule == Choice.OPTIONAL else None
+        if usage not in rules and value is True:
             faults.refuse(here, FORBIDDEN)
-        elif rule.take(found.get(usage), here, faults):
+        elif rule.take(value, here, faults):
             taken.add(name)
+    if not taken and before == len(faults.refused) + len(faults.mistyped):
+        faults.refuse(path, "needs a usage: none would be certified")
     return frozenset(taken) or None

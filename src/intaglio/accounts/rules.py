@@ -92,8 +92,7 @@ class StringRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def check(self, path: str, faults: Faults, fault: Fault) -> None:
         """Check the rule itself when it is stored."""
         if self.presence == Presence.STATIC:
-            reason = _fault(self.format, fault, mixed=self.mixed_scripts) if self.format else "STATIC needs a value"
-            faults.refuse(f"{path}.format", reason)
+            faults.refuse(f"{path}.format", fault(self.format) if self.format else "STATIC needs a value")
         elif self.format:
             check_expression(self.format, f"{path}.format", faults)
 
@@ -139,7 +138,7 @@ class ListRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_counts(self.mincount, self.maxcount, path, faults)
         for place, item in enumerate(self.values):
             if self.static:
-                faults.refuse(f"{path}.list[{place}]", _fault(item, fault, mixed=self.mixed_scripts))
+                faults.refuse(f"{path}.list[{place}]", fault(item))
             else:
                 check_expression(item, f"{path}.list[{place}]", faults)
         if self.static and not 0 < len(self.values) <= MOST_ELEMENTS:

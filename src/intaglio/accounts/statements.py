@@ -7,7 +7,7 @@ import msgspec
 
 from intaglio.accounts.rules import FORBIDDEN, STATIC, Choice, Faults, IntegerRule, ListRule, Presence, StringRule
 from intaglio.pki import text
-from intaglio.pki.extensions import QC_TYPE, Statements
+from intaglio.pki.extensions import Statements
 from intaglio.pki.profiles import Profile
 
 FIELDS = frozenset(
@@ -132,7 +132,7 @@ def _fault_of_type(oid: str, profile: Profile) -> str | None:
         return None
     if not profile.qc_types:
         return "such a certificate has no type"
-    return f"must be {' or '.join(profile.qc_types)} for such a certificate: one of {QC_TYPE}"
+    return f"must be {' or '.join(profile.qc_types)} for such a certificate"
 
 
 def fault_of_authority(value: str) -> str | None:
@@ -147,10 +147,13 @@ def _check_places(places: dict[str, Any], path: str, faults: Faults) -> bool:
         faults.refuse(path, f"at most {_MOST_LANGUAGES} are allowed")
         return False
     right = True
+    seen: set[str] = set()
     for language, url in places.items():
         here = f"{path}.{language}"
         reason = None
-        if not _LANGUAGE.match(language):
+        if language.lower() in seen:
+            reason = "is sent twice"
+        elif not _LANGUAGE.match(language):
             reason = "must be keyed by two letters of ISO 639-1"
         elif not isinstance(url, str):
             faults.mistype(here, "a string")
@@ -160,5 +163,6 @@ def _check_places(places: dict[str, Any], path: str, faults: Faults) -> bool:
         else:
             reason = text.fault_of_uri(url)
         faults.refuse(here, reason)
+        seen.add(language.lower())
         right = right and reason is None
     return right

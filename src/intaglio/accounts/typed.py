@@ -50,6 +50,7 @@ class TypedRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value_format: str = ""
     mincount: int = 0
     maxcount: int = 1
+    mixed_scripts: bool = False
 
     @property
     def quiet(self) -> bool:
@@ -77,7 +78,7 @@ class TypedRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         check_amount(len(values), self.mincount, self.maxcount, where, faults)
         taken: list[Typed] = []
         for here, value in values[:MOST_ELEMENTS]:
-            encoded = encode(self.value_type, value, here, faults)
+            encoded = encode(self.value_type, value, here, faults, mixed_scripts=self.mixed_scripts)
             if encoded is None:
                 continue
             written = "" if value is None else str(value)
@@ -119,7 +120,7 @@ def take_all(rules: dict[str, TypedRule], sent: Any, path: str, faults: Faults) 
     return tuple(typed for oid, rule in rules.items() for typed in rule.take(oid, by_oid[oid], path, faults))
 
 
-def encode(kind: ValueType, value: Any, path: str, faults: Faults) -> bytes | None:
+def encode(kind: ValueType, value: Any, path: str, faults: Faults, *, mixed_scripts: bool = True) -> bytes | None:
     """Return a typed value as DER, or None after noting the fault.
 
     INTEGER is a JSON integer or decimal digits, DER comes as hexadecimal digits, NIL as null or not at all.
@@ -134,11 +135,13 @@ def encode(kind: ValueType, value: Any, path: str, faults: Faults) -> bytes | No
     if not isinstance(value, str):
         faults.mistype(path, "a string")
         return None
-    return _encoded(value, path, faults) if kind == ValueType.DER else _string(kind, value, path, faults)
+    if kind == ValueType.DER:
+        return _encoded(value, path, faults)
+    return _string(kind, value, path, faults, mixed_scripts=mixed_scripts)
 
 
-def _string(kind: ValueType, value: str, path: str, faults: Faults) -> bytes | None:
-    reason = text.fault_of_text(value, _MOST_STRING)
+def _string(kind: ValueType, value: str, path: str, faults: Faults, *, mixed_scripts: bool) -> bytes | None:
+    reason = text.fault_of_text(value, _MOST_STRING) or (None if mixed_scripts else text.fault_of_mixture(value))
     if reason is None and kind == ValueType.PRINTABLESTRING and not text.is_printable_string(value):
         reason = "has characters that a PrintableString cannot hold"
     if reason is None and kind == ValueType.IA5STRING and not value.isascii():

@@ -62,7 +62,8 @@ def _value(value: x509.ExtensionType) -> str:
         case x509.CertificatePolicies():
             text = ", ".join(one.policy_identifier.dotted_string for one in value)
         case x509.MSCertificateTemplate():
-            text = f"{value.template_id.dotted_string}, version {value.major_version}.{value.minor_version}"
+            versions = [str(one) for one in (value.major_version, value.minor_version) if one is not None]
+            text = " version ".join([value.template_id.dotted_string, ".".join(versions)]).removesuffix(" version ")
         case _ if value.oid.dotted_string == _DIRECTORY:
             text = ", ".join(_attributes(value.public_bytes()))
         case _:
@@ -80,6 +81,8 @@ def _attributes(encoded: bytes) -> Iterator[str]:
 
 def _text(encoded: bytes) -> str:
     """Return a string or a time as it is, anything else as DER in hexadecimal digits."""
-    if encoded[0] not in _TEXTS:
+    content = encoded[content_of(encoded)[0] :]
+    try:
+        return content.decode() if encoded[0] in _TEXTS else encoded.hex()
+    except UnicodeDecodeError:  # an account's own DER may hold anything
         return encoded.hex()
-    return encoded[content_of(encoded)[0] :].decode()

@@ -13,13 +13,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from intaglio.accounts import onboarding, register
 from intaglio.accounts.difference import changes
 from intaglio.accounts.kinds import PROFILE_OF
-from intaglio.accounts.policy import load
+from intaglio.accounts.policy import load, propose
 from intaglio.cli.certificate_text import described
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
 from intaglio.database.engine import reading, transaction
 from intaglio.errors import IssuanceRefused, Malformed, RequestRefused
+from intaglio.pki import public_key
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.pki.profiles import PROFILES
+from intaglio.pki.signature import names
 from intaglio.pki.text import visible
 from intaglio.service.home import open_home
 from intaglio.signing.preview import preview
@@ -80,12 +82,17 @@ def try_policy(
         owner = register.find(connection, account)
         document = register.policy_document(connection, account)[0] if file is None else _read(file, "file")
     profile = PROFILE_OF[owner.kind]
-    policy = load(document, PROFILES[profile])
+    policy = (load if file is None else propose)(document, PROFILES[profile])
+    issuing = opened.roster().family(owner.hierarchy).issuing
+    signs_with = (
+        None if issuing is None else names(public_key.check(opened.certificate(issuing).public_key(), "issuing"))
+    )
     now, found, texts, refused = datetime.now(UTC), [], [], False
-    for path in requests:
+    for number, path in enumerate(requests, 1):
         sent = _read(path, "request")
         try:
-            made = preview(policy, profile, sent, opened.places, now, test=owner.hierarchy == Hierarchy.TEST)
+            test = owner.hierarchy == Hierarchy.TEST
+            made = preview(policy, profile, sent, opened.places, now, signs_with, test=test)
         except RequestRefused as error:
             reasons = dict(error.fields)
         except IssuanceRefused as error:
@@ -94,7 +101,7 @@ def try_policy(
             found.append({"request": str(path), "certified": described(made)})
             texts.append(f"{path}: would be certified\n" + _lines(described(made)))
             if out is not None:
-                _write(out / f"{path.stem}.crt", made)
+                _write(out / f"{number}-{path.stem}.crt", made)
             continue
         refused = True
         found.append({"request": str(path), "refused": reasons})
@@ -119,19 +126,21 @@ def history(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: 
         found.append({"version": one.version, "at": one.at, "author": one.author, "changes": changed})
         head = f"Version {one.version}, {one.at:%Y-%m-%d %H:%M:%S} UTC, by {one.author or 'unknown (see the ledger)'}"
         rows = [
-            {"place": change.path, "before": _json(change.before), "after": _json(change.after)} for change in changed
+            {"place": visible(change.path), "before": _json(change.before), "after": _json(change.after)}
+            for change in changed
         ]
         texts.append(f"{head}\n{table(rows, ['place', 'before', 'after'])}" if rows else head)
     say(found, "\n\n".join(texts), as_json=as_json, then=f"intaglio policy show {account}")
 
 
 def _json(value: Any) -> str:
-    return "" if value is None else msgspec.json.encode(value).decode()
+    return "" if value is None else visible(msgspec.json.encode(value).decode())
 
 
 def _lines(fields: Mapping[str, str]) -> str:
-    width = max(map(len, fields)) + 2
-    return "\n".join(f"  {name.ljust(width)}{visible(value)}" for name, value in fields.items())
+    shown = {visible(name): visible(value) for name, value in fields.items()}
+    width = max(map(len, shown)) + 2
+    return "\n".join(f"  {name.ljust(width)}{value}" for name, value in shown.items())
 
 
 def _write(path: Path, certificate: x509.Certificate) -> None:

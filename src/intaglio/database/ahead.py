@@ -39,6 +39,10 @@ class Ahead(Generic[K, T]):
         # When the last share was there, and how large it was to be.
         self._last: dict[K, tuple[float, int]] = {}
 
+    def holds(self, kind: K) -> bool:
+        """Return whether there is one that nobody has to wait for."""
+        return bool(self._held[kind])
+
     async def take(self, kind: K) -> T | None:
         """Return one, or None when there is none to be had; raises what `fetch` raises, or `StoreUnavailable`."""
         while (found := self._next(kind)) is None:

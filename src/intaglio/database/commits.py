@@ -71,9 +71,7 @@ class Delivery:
 
 
 def _one_by_one(connection: Connection, works: Sequence[Callable[[Connection], Any]]) -> list[Any]:
-    """Run unrelated pieces of work, each behind its own savepoint; one that is alone may fail with the transaction."""
-    if len(works) == 1:
-        return [works[0](connection)]
+    """Run unrelated pieces of work, each behind its own savepoint."""
     outcomes: list[Any] = []
     for work in works:
         try:
@@ -247,6 +245,10 @@ class Commits:
 
     @staticmethod
     def _work(connection: Connection, jobs: list[_Job]) -> None:
+        if len(jobs) == 1 and jobs[0].batch is _one_by_one:
+            # It has the transaction for itself, and may fail with it: a savepoint costs as much as most works.
+            jobs[0].outcome = jobs[0].argument(connection)
+            return
         by_batch: dict[Batch[Any, Any], list[_Job]] = {}
         for job in jobs:
             by_batch.setdefault(job.batch, []).append(job)

@@ -1,6 +1,7 @@
 """Objects on a token: how keys are described to be made, how they are found, and what is read of them."""
 
 import ctypes
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from ctypes import byref, c_char, c_ulong
@@ -18,8 +19,10 @@ from intaglio.keys.sessions import Sessions
 
 HANDLE_INVALID = frozenset({c.CKR_KEY_HANDLE_INVALID, c.CKR_OBJECT_HANDLE_INVALID})
 _MOST_FOUND = 64
-# How often to look for what is being destroyed, while another process changes the token, too.
+# How often to look, and how long between, while another process changes the token, too: SoftHSM reads its store anew
+# then, and for a moment may not find what is there, or find what is not.
 _LOOKS = 3
+_PAUSE_SECONDS = 0.01
 # Object identifiers of curves, DER (RFC 5480 §2.1.1.1)
 _CURVE_OIDS = {
     KeyAlgorithm.P_256: bytes.fromhex("06082a8648ce3d030107"),
@@ -124,11 +127,14 @@ def find_one(sessions: Sessions, session: Session, kind: int, key_id: bytes) -> 
 
     Should there be several, it is one of them: whether it is the right one shows in what it does.
     """
-    handles = find(sessions, session, kind, key_id)
-    if not handles:
-        what = "sealing key" if kind == c.CKO_SECRET_KEY else "key"
-        raise KeyUnavailable(f"there is no {what} with id {key_id.hex()} on the token")
-    return handles[0]
+    for look in range(_LOOKS):
+        if look:
+            time.sleep(_PAUSE_SECONDS)
+        handles = find(sessions, session, kind, key_id)
+        if handles:
+            return handles[0]
+    what = "sealing key" if kind == c.CKO_SECRET_KEY else "key"
+    raise KeyUnavailable(f"there is no {what} with id {key_id.hex()} on the token")
 
 
 @contextmanager

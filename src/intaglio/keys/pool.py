@@ -122,7 +122,7 @@ class Pool:
 
     async def _ready(self, algorithm: KeyAlgorithm) -> SealedKey | None:
         """Return a key that was made ahead, if there is one."""
-        if time.monotonic() < self._empty_until.get(algorithm, 0.0):
+        if not self._claimed.holds(algorithm) and time.monotonic() < self._empty_until.get(algorithm, 0.0):
             return None
         key = await self._claimed.take(algorithm)
         if key is None:

@@ -29,7 +29,8 @@ _UNKNOWN_TEMPLATE = frozenset(
     {c.CKR_ATTRIBUTE_TYPE_INVALID, c.CKR_ATTRIBUTE_VALUE_INVALID, c.CKR_TEMPLATE_INCONSISTENT}
 )
 _UNSPECIFIC = frozenset({c.CKR_GENERAL_ERROR, c.CKR_FUNCTION_FAILED, c.CKR_DEVICE_ERROR})
-# What SoftHSM says of an object that changed under its hands. A template that is wrong stays so.
+# What SoftHSM says of an object that changed under its hands. A template that is wrong stays so when tried again: then
+# it means what `_UNKNOWN_TEMPLATE` says.
 _OF_A_MOMENT = _UNSPECIFIC | objects.HANDLE_INVALID | {c.CKR_TEMPLATE_INCONSISTENT}
 _SEALING_GONE = frozenset(
     {

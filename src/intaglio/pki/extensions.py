@@ -1,7 +1,10 @@
 """What an account may have certified beside names, and its form in X.509: purposes, statements, templates, and more."""
 
+import re
+
 import msgspec
 from cryptography import x509
+from cryptography.x509.oid import ExtensionOID
 
 from intaglio.pki.der import element, integer, object_identifier
 
@@ -14,6 +17,21 @@ QC_DISCLOSURE = "0.4.0.1862.1.5"
 QC_TYPE = "0.4.0.1862.1.6"
 # RFC 3739 §3.2.6.1
 _SYNTAX_V2 = "1.3.6.1.5.5.7.11.2"
+
+# Extensions that have a place of their own, in a policy or a profile: id-ce and id-pe, what pyca knows, Microsoft's for
+# certificates (application policies, templates, accounts), Netscape's, Adobe's, the mark of short-term certificates.
+_RESERVED = frozenset(
+    {oid.dotted_string for name, oid in vars(ExtensionOID).items() if name.isupper()} | {"0.4.0.194121.2.1"}
+)
+_RESERVED_ARCS = re.compile(
+    r"\A(?:2\.5\.29\.[0-9]+\Z|1\.3\.6\.1\.5\.5\.7\.1\.[0-9]+\Z"
+    r"|1\.3\.6\.1\.4\.1\.311\.|2\.16\.840\.1\.113730\.1\.|1\.2\.840\.113583\.1\.1\.9\.)"
+)
+
+
+def is_reserved(oid: str) -> bool:
+    """Return whether an extension may not be an account's own: it would go around the rules of its place."""
+    return oid in _RESERVED or _RESERVED_ARCS.match(oid) is not None
 
 
 class Purposes(msgspec.Struct, frozen=True):

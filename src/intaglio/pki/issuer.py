@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 import msgspec
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID
 
 from intaglio.errors import IssuanceRefused
@@ -19,7 +18,7 @@ from intaglio.keys.algorithm import PrivateKey, PublicKey, public_key_der
 from intaglio.pki import lint
 from intaglio.pki.der import content_of, element, integer, object_identifier, time
 from intaglio.pki.profiles import PROFILES, validity
-from intaglio.pki.signature import algorithm_identifier, signature_hash, signing
+from intaglio.pki.signature import algorithm_identifier, names, signing
 
 # Version is v3 (RFC 5280 §4.1.2.1).
 _VERSION_3 = bytes.fromhex("a003020102")
@@ -118,11 +117,7 @@ class Issuer:
         self.key = key
         self.test = test
         self._sign = signing(key)
-        # Algorithm and hash, as clients write them.
-        self.signs_with = (
-            "RSA" if isinstance(key, rsa.RSAPrivateKey) else "ECDSA",
-            signature_hash(key).name.upper().replace("SHA", "SHA-"),
-        )
+        self.signs_with = names(key)
         self._name = found.public_bytes()
         self._algorithm = algorithm_identifier(key)
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())

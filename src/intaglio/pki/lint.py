@@ -8,10 +8,18 @@ from cryptography.x509.oid import ExtensionOID
 
 from intaglio.errors import IssuanceRefused
 from intaglio.pki.der import elements, object_identifier
-from intaglio.pki.extensions import QC_COMPLIANCE, QC_DEVICE, QC_STATEMENTS, QC_TYPE
+from intaglio.pki.extensions import QC_COMPLIANCE, QC_DEVICE, QC_STATEMENTS, QC_TYPE, is_reserved
 from intaglio.pki.profiles import DOCUMENT_SIGNING, USAGES, Profile
 
 _COMPLIANCE, _DEVICE, _TYPE = map(object_identifier, (QC_COMPLIANCE, QC_DEVICE, QC_TYPE))
+# What is made of a request's own branches.
+_BESIDE = frozenset(
+    {
+        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
+        ExtensionOID.SUBJECT_DIRECTORY_ATTRIBUTES,
+        ExtensionOID.MS_CERTIFICATE_TEMPLATE,
+    }
+)
 _TIME_STAMPING = "1.3.6.1.5.5.7.3.8"
 
 
@@ -25,7 +33,6 @@ def check(
     profile: Profile,
     issuer: x509.Certificate | None,
     chosen: Sequence[x509.Extension[x509.ExtensionType]] = (),
-    accredited: bool = False,
 ) -> None:
     """Raise `IssuanceRefused` with the first rule broken.
 
@@ -47,10 +54,10 @@ def check(
         raise IssuanceRefused("extendedKeyUsage: timeStamping must be critical and alone (RFC 3161 §2.3)")
     if len({extension.oid for extension in extensions}) != len(extensions):
         raise IssuanceRefused("extensions: one appears twice (RFC 5280 §4.2)")
-    _check_chosen(chosen, profile, accredited=accredited)
+    _check_chosen(chosen, profile)
 
 
-def _check_chosen(chosen: Sequence[x509.Extension[x509.ExtensionType]], profile: Profile, *, accredited: bool) -> None:
+def _check_chosen(chosen: Sequence[x509.Extension[x509.ExtensionType]], profile: Profile) -> None:
     for extension in chosen:
         if isinstance(extension.value, x509.KeyUsage):
             _check_usage(extension.value, profile)
@@ -59,7 +66,9 @@ def _check_chosen(chosen: Sequence[x509.Extension[x509.ExtensionType]], profile:
         elif extension.oid in {ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE}:
             raise IssuanceRefused("extensions: keyUsage or extendedKeyUsage that cannot be looked into")
         elif extension.oid == QC_STATEMENTS:
-            _check_statements(extension.value.public_bytes(), profile, accredited=accredited)
+            _check_statements(extension.value.public_bytes(), profile)
+        elif extension.oid not in _BESIDE and is_reserved(extension.oid.dotted_string):
+            raise IssuanceRefused(f"extensions: {extension.oid.dotted_string} has a place of its own")
 
 
 def _check_usage(usage: x509.KeyUsage, profile: Profile) -> None:
@@ -76,7 +85,7 @@ def _check_purposes(purposes: x509.ExtendedKeyUsage, profile: Profile) -> None:
         raise IssuanceRefused("extendedKeyUsage: none for signing documents")
 
 
-def _check_statements(encoded: bytes, profile: Profile, *, accredited: bool) -> None:
+def _check_statements(encoded: bytes, profile: Profile) -> None:
     if not profile.qc_types:
         raise IssuanceRefused("qcStatements: the profile has none")
     types = {object_identifier(oid) for oid in profile.qc_types}
@@ -85,7 +94,7 @@ def _check_statements(encoded: bytes, profile: Profile, *, accredited: bool) -> 
         raise IssuanceRefused("qcStatements: there is none in it")
     # Identifier, and what is said, if anything (RFC 3739 §3.2.6)
     for oid, *content in map(elements, statements):
-        if oid in {_COMPLIANCE, _DEVICE} and not accredited:
+        if oid in {_COMPLIANCE, _DEVICE}:
             raise IssuanceRefused("qcStatements: the issuing CA is not accredited for qualified certificates")
         if oid == _TYPE and not (content and set(elements(content[0])) <= types):
             raise IssuanceRefused("qcStatements: the type is another than the profile's")

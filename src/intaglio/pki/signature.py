@@ -21,6 +21,12 @@ def signature_hash(key: PrivateKey | PublicKey) -> hashes.SHA256 | hashes.SHA384
     return hashes.SHA256()
 
 
+def names(key: PrivateKey | PublicKey) -> tuple[str, str]:
+    """Return algorithm and hash of what `signing` makes with `key`, as clients write them: RSA, SHA-256."""
+    algorithm = "RSA" if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey) else "ECDSA"
+    return algorithm, f"SHA-{signature_hash(key).digest_size * 8}"
+
+
 def algorithm_identifier(key: PrivateKey) -> bytes:
     """Return the AlgorithmIdentifier of what `sign` makes with `key`, DER (RFC 4055 §5, RFC 5758 §3.2)."""
     kind = "rsa" if isinstance(key, rsa.RSAPrivateKey) else "ec"

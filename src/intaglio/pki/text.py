@@ -28,7 +28,7 @@ _FORBIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufffc\ufffd\U000e0000-\U000e0fff]"
 )
-_OID = re.compile(r"\A[0-2](?:\.(?:0|[1-9]\d{0,38})){1,32}\Z")
+_OID = re.compile(r"\A[0-2](?:\.(?:0|[1-9][0-9]{0,38})){1,32}\Z")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 # The last label is never a number: what looks like an IPv4 address is no host name (RFC 3696 §2).
 _DNS = re.compile(rf"\A(?:{_LABEL}\.)*(?![0-9]+\Z){_LABEL}\Z")
@@ -44,25 +44,41 @@ _BLANKS = "must not begin or end with a blank, nor contain two together or an un
 _PRINTABLE = re.compile(r"\A[A-Za-z0-9 '()+,./:=?-]*\Z")
 
 
-# Scripts in which names are written, each with what belongs to none; and those that are written together, as UTS #39
-# §5.2 has them (highly restrictive).
-_SCRIPTS = (
-    "Latin", "Cyrillic", "Greek", "Armenian", "Hebrew", "Arabic", "Syriac", "Thaana", "Devanagari", "Bengali",
+# Scripts in which names are written; and those that are written together (UTS #39 §5.2, highly restrictive).
+_ALONE = (
+    "Latin", "Cyrillic", "Greek", "Armenian", "Hebrew", "Arabic", "Syriac", "Thaana", "Nko", "Devanagari", "Bengali",
     "Gurmukhi", "Gujarati", "Oriya", "Tamil", "Telugu", "Kannada", "Malayalam", "Sinhala", "Thai", "Lao", "Tibetan",
     "Myanmar", "Georgian", "Ethiopic", "Khmer", "Mongolian", "Tifinagh", "Canadian_Aboriginal", "Cherokee", "Yi",
     "Javanese",
-    r"Latin}\p{Han}\p{Hiragana}\p{Katakana", r"Latin}\p{Han}\p{Bopomofo", r"Latin}\p{Han}\p{Hangul",
 )  # fmt: skip
-_ONE_SCRIPT = re2.compile("|".join(rf"[\p{{{script}}}\p{{Common}}\p{{Inherited}}]*" for script in _SCRIPTS))
-_WORDS = re2.compile(r"[\p{L}\p{M}]+")
+_TOGETHER = (
+    ("Latin", "Han", "Hiragana", "Katakana"),
+    ("Latin", "Han", "Bopomofo"),
+    ("Latin", "Han", "Hangul"),
+)
+
+
+def _any_of(*scripts: str) -> str:
+    # What belongs to no script goes with each.
+    return "[" + "".join(rf"\p{{{script}}}" for script in (*scripts, "Common", "Inherited")) + "]*"
+
+
+_ONE_SCRIPT = re2.compile("|".join([*map(_any_of, _ALONE), *(_any_of(*scripts) for scripts in _TOGETHER)]))
+_WORDS = re2.compile(r"[\p{L}\p{M}\p{Nl}]+")
+# Letters for mathematics look like others' and belong to no script.
+_STYLED = re.compile(
+    "[\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2128\u212c\u212d\u212f-\u2134\u2145-\u2149\U0001d400-\U0001d7ff]"
+)
 
 
 def fault_of_mixture(value: str) -> str | None:
     """Return what is wrong with a text one of whose words mixes scripts, as those do that imitate another (UTS #39)."""
     # All letters before this one are Latin: most texts end here.
-    if max(value, default="") < "\u0250" or all(_ONE_SCRIPT.fullmatch(word) for word in _WORDS.findall(value)):
+    if max(value, default="") < "\u0250":
         return None
-    return "mixes letters of several scripts in one word"
+    if _STYLED.search(value) or not all(_ONE_SCRIPT.fullmatch(word) for word in _WORDS.findall(value)):
+        return "has a word of mixed scripts, or of one that names are not written in"
+    return None
 
 
 def fault_of_text(value: str, most: int) -> str | None:

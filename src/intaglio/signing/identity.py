@@ -6,15 +6,14 @@ from typing import Any
 
 import msgspec
 
-from intaglio.accounts.certified import Certified, apply
+from intaglio.accounts.certified import apply
 from intaglio.accounts.kinds import PROFILE_OF
-from intaglio.accounts.policy import SIGNATURE_FIELDS
 from intaglio.accounts.sessions import Caller
-from intaglio.errors import ContentRefused, IntaglioError
+from intaglio.errors import IntaglioError
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.keys.custody import SealedKey
 from intaglio.ledger.entry import Event
-from intaglio.pki.issuer import Issuer, Prepared
+from intaglio.pki.issuer import Prepared
 from intaglio.pki.subject import name
 from intaglio.revocation import ocsp
 from intaglio.revocation import register as certificates
@@ -49,7 +48,7 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
     issuer = engine.issuers[issuer_name]
     # 1
     certified = apply(caller.policy, request, today=engine.clock.now().date())
-    _check_signature(certified, issuer)
+    certified.check_signature(issuer.signs_with)
     # 2
     sealed = await engine.pool.take(caller.policy.algorithm)
     # 3
@@ -138,14 +137,3 @@ def _issue(engine: Engine, prepared: Prepared, sealed: SealedKey) -> Signed:
     # 7
     good = [ocsp.Answer(responder.cert_id(prepared.serial), prepared.not_after)]
     return certificate, responder.sign(good, prepared.not_before), engine.open_key(sealed)
-
-
-def _check_signature(certified: Certified, issuer: Issuer) -> None:
-    """Raise `ContentRefused` if the certificate is to be signed in another way than its issuer signs."""
-    faults = {
-        f"signature.{field}": f"must be {does}: so certificates are signed here"
-        for field, wanted, does in zip(SIGNATURE_FIELDS, certified.signature, issuer.signs_with, strict=True)
-        if wanted is not None and wanted != does
-    }
-    if faults:
-        raise ContentRefused("The certificate cannot be signed so.", faults)

@@ -16,14 +16,24 @@ _ISSUER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Preview: nobody is
 
 
 def preview(
-    policy: Policy, profile: str, request: Any, places: Publication, now: datetime, *, test: bool
+    policy: Policy,
+    profile: str,
+    request: Any,
+    places: Publication,
+    now: datetime,
+    signs_with: tuple[str, str] | None,
+    *,
+    test: bool,
 ) -> x509.Certificate:
     """Return the certificate that a request would get, but for its key, and signed by a key that is thrown away.
 
-    Everything goes the way of `create_identity`, our own rules included. Raises what refuses the request: `Malformed`,
+    Everything goes the way of `create_identity`, our own rules included; `signs_with` is how the issuing CA signs, None
+    while there is none. Raises what refuses the request: `Malformed`,
     `ContentRefused` or `IssuanceRefused`.
     """
     certified = apply(policy, request, today=now.date())
+    if signs_with is not None:
+        certified.check_signature(signs_with)
     nobody = Issuer("preview", None, ec.generate_private_key(ec.SECP256R1()), places, subject=_ISSUER, test=test)
     prepared = nobody.prepare(
         profile,
