@@ -386,6 +386,7 @@ def test_a_certificate_lives_as_long_as_the_policy_says() -> None:
         {"secondsmax": 601},
         {"secondsmax": 59},
         {"secondsmax": 10**15},
+        {"secondsmax": -(10**15)},
         {"secondsmin": 0},
         {"secondsmin": 300, "secondsmax": 200},
         {"not_before_negative_skew": -1},

@@ -194,7 +194,7 @@ def load(document: Any, profile: Profile) -> Policy:
         ),
         signature=_signature(read),
         algorithm=_algorithm(keys, faults),
-        lifetime=timedelta(seconds=min(validity.secondsmax, _LONGEST_SECONDS)),
+        lifetime=timedelta(seconds=max(0, min(validity.secondsmax, _LONGEST_SECONDS))),
     )
     _check(policy, faults)
     if faults.refused:
