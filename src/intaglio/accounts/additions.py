@@ -16,8 +16,9 @@ from intaglio.accounts.rules import (
     StringRule,
     check_expression,
     expression,
+    take_object,
 )
-from intaglio.accounts.typed import ValueType, encode
+from intaglio.accounts.typed import ValueType, check_value, encode
 from intaglio.pki import text
 from intaglio.pki.extensions import Custom, Template, is_reserved
 
@@ -45,12 +46,7 @@ class TemplateRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def take(self, value: Any, path: str, faults: Faults) -> Template | None:
         """Return what is certified for `value` (None: not sent), or None where that is nothing."""
-        if value is not None and not isinstance(value, dict):
-            faults.mistype(path, "an object")
-            return None
-        sent: dict[str, Any] = value or {}
-        for field in sent.keys() - {"id", "major_version", "minor_version"}:
-            faults.refuse(f"{path}.{field}", "is not known")
+        sent = take_object(value, path, {"id", "major_version", "minor_version"}, faults)
         oid = self.template_id.take(sent.get("id"), f"{path}.id", faults, text.fault_of_oid)
         if oid is None and all(value is None for value in sent.values()):
             return None
@@ -78,10 +74,7 @@ class CustomRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if is_reserved(oid):
             faults.refuse(path, "has a place of its own, or belongs to the profile")
         if self.presence == Presence.STATIC:
-            wrong = Faults()
-            encode(self.value_type, self._value(self.value_format), "", wrong)
-            for reason in (wrong.mistyped | wrong.refused).values():
-                faults.refuse(f"{path}.value_format", reason)
+            check_value(self.value_type, self._value(self.value_format), f"{path}.value_format", faults)
         elif self.value_format:
             check_expression(self.value_format, f"{path}.value_format", faults)
 
@@ -92,12 +85,7 @@ class CustomRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if value is not None and encode(self.value_type, self._value(value), path, faults) != own:
                 faults.refuse(path, STATIC)
             return Custom(oid, self.critical, own)
-        if value is None:
-            if self.presence == Presence.REQUIRED:
-                faults.refuse(path, "is required")
-            return None
-        if self.presence == Presence.FORBIDDEN:
-            faults.refuse(path, FORBIDDEN)
+        if not self.presence.admits(value, path, faults):
             return None
         encoded = encode(self.value_type, self._value(value), path, faults, mixed_scripts=self.mixed_scripts)
         if encoded is None:

@@ -8,10 +8,19 @@ import msgspec
 from cryptography import x509
 
 from intaglio.accounts.additions import take_custom
-from intaglio.accounts.fields import DN_STRINGS, FAULTS, SAN_LISTS, SDA_LISTS, SDA_STRINGS
+from intaglio.accounts.fields import (
+    DN_FIELDS,
+    DN_STRINGS,
+    FAULTS,
+    SAN_FIELDS,
+    SAN_LISTS,
+    SDA_FIELDS,
+    SDA_LISTS,
+    SDA_STRINGS,
+)
 from intaglio.accounts.policy import BRANCHES, SIGNATURE_FIELDS, Policy
 from intaglio.accounts.purposes import take_usages
-from intaglio.accounts.rules import FORBIDDEN, Faults, ListRule, Presence, StringRule
+from intaglio.accounts.rules import FORBIDDEN, Faults, ListRule, Presence, StringRule, take_object
 from intaglio.accounts.typed import take_all
 from intaglio.errors import ContentRefused, Malformed
 from intaglio.pki import text
@@ -19,7 +28,6 @@ from intaglio.pki.extensions import Custom, Purposes, Statements, Template
 from intaglio.pki.issuer import Extensions
 from intaglio.pki.profiles import key_usage
 from intaglio.pki.subject import (
-    ATTRIBUTES,
     Subject,
     SubjectAlternatives,
     SubjectDirectory,
@@ -90,9 +98,9 @@ def apply(policy: Policy, request: Any, *, today: date) -> Certified:
         raise Malformed("The identity is a JSON object.", {"body": "must be an object"})
     for key in request.keys() - BRANCHES:
         faults.refuse(key, "is not known")
-    dn = _sent(request, "subject_dn", {*ATTRIBUTES, "extra_attributes"}, faults)
-    da = _sent(request, "subject_da", {*SDA_STRINGS, *SDA_LISTS, "date_of_birth", "extra_attributes"}, faults)
-    san = _sent(request, "san", {*SAN_LISTS, "other_names"}, faults)
+    dn = take_object(request.get("subject_dn"), "subject_dn", DN_FIELDS, faults)
+    da = take_object(request.get("subject_da"), "subject_da", SDA_FIELDS, faults)
+    san = take_object(request.get("san"), "san", SAN_FIELDS, faults)
     certified = Certified(
         _subject(policy, dn, faults),
         _directory(policy, da, today, faults) if da or "subject_da" not in policy.silent else None,
@@ -109,18 +117,6 @@ def apply(policy: Policy, request: Any, *, today: date) -> Certified:
     if faults.refused:
         raise ContentRefused("The identity is refused by the account's policy.", faults.refused)
     return certified
-
-
-def _sent(request: dict[str, Any], key: str, known: set[str], faults: Faults) -> dict[str, Any]:
-    branch = request.get(key)
-    if branch is None:
-        return {}
-    if not isinstance(branch, dict):
-        faults.mistype(key, "an object")
-        return {}
-    for field in branch.keys() - known:
-        faults.refuse(f"{key}.{field}", "is not known")
-    return branch
 
 
 def _subject(policy: Policy, dn: dict[str, Any], faults: Faults) -> Subject:
@@ -211,12 +207,7 @@ def _further(policy: Policy, request: dict[str, Any], faults: Faults) -> dict[st
 
 
 def _signature(policy: Policy, value: Any, faults: Faults) -> tuple[str | None, str | None]:
-    if value is not None and not isinstance(value, dict):
-        faults.mistype("signature", "an object")
-        return None, None
-    sent: dict[str, Any] = value or {}
-    for field in sent.keys() - SIGNATURE_FIELDS.keys():
-        faults.refuse(f"signature.{field}", "is not known")
+    sent = take_object(value, "signature", SIGNATURE_FIELDS.keys(), faults)
     taken = []
     for field in SIGNATURE_FIELDS:
         rule, path = policy.signature.get(field), f"signature.{field}"

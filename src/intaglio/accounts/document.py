@@ -1,6 +1,7 @@
 """Reading rules out of a policy document: each is converted and checked, and its faults are noted under its path."""
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ class Document:
         self.content = content
         self.faults = Faults()
 
-    def branch(self, key: str, known: set[str]) -> dict[str, Any]:
+    def branch(self, key: str, known: AbstractSet[str]) -> dict[str, Any]:
         """Return a branch; fields that are not `known` are faults."""
         branch = self.content.get(key, {})
         if not isinstance(branch, dict):

@@ -15,6 +15,10 @@ SAN_LISTS: dict[str, Fault] = {
     "ip_addresses": text.fault_of_ip_address,
 }
 SDA_LISTS = ("country_of_citizenship", "country_of_residence")
+# Every field of the three branches.
+DN_FIELDS = frozenset({*ATTRIBUTES, "extra_attributes"})
+SDA_FIELDS = frozenset({"gender", "place_of_birth", *SDA_LISTS, "date_of_birth", "extra_attributes"})
+SAN_FIELDS = frozenset({*SAN_LISTS, "other_names"})
 
 
 def fault_of(field: str) -> Fault:

@@ -12,9 +12,12 @@ import msgspec
 from intaglio.accounts.additions import CustomRule, TemplateRule
 from intaglio.accounts.document import Document
 from intaglio.accounts.fields import (
+    DN_FIELDS,
     DN_STRINGS,
     FAULTS,
+    SAN_FIELDS,
     SAN_LISTS,
+    SDA_FIELDS,
     SDA_LISTS,
     SDA_STRINGS,
     fault_of_directory_attribute,
@@ -28,7 +31,7 @@ from intaglio.errors import ContentRefused
 from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.pki import text
 from intaglio.pki.profiles import Profile
-from intaglio.pki.subject import ATTRIBUTES, SMTP_UTF8_MAILBOX
+from intaglio.pki.subject import SMTP_UTF8_MAILBOX
 
 # What a request can have; a policy says two things more, of every identity.
 BRANCHES = frozenset(
@@ -158,9 +161,9 @@ def load(document: Any, profile: Profile) -> Policy:
     faults = read.faults
     for key in sorted(set(document) - BRANCHES - _OF_EVERY_IDENTITY):
         faults.refuse(key, "is not known")
-    dn = read.branch("subject_dn", {*ATTRIBUTES, "extra_attributes"})
-    da = read.branch("subject_da", {*SDA_STRINGS, *SDA_LISTS, "date_of_birth", "extra_attributes"})
-    san = read.branch("san", {*SAN_LISTS, "other_names"})
+    dn = read.branch("subject_dn", DN_FIELDS)
+    da = read.branch("subject_da", SDA_FIELDS)
+    san = read.branch("san", SAN_FIELDS)
     keys = read.own("public_key", PublicKeyRule) or PublicKeyRule()
     validity = _validity(read)
     policy = Policy(

@@ -5,6 +5,7 @@ is certified, and reports each fault under the path of its field.
 """
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
 from typing import Any
 
@@ -33,6 +34,14 @@ class Presence(StrEnum):
     OPTIONAL = "OPTIONAL"
     STATIC = "STATIC"
     FORBIDDEN = "FORBIDDEN"
+
+    def admits(self, value: Any, path: str, faults: "Faults") -> bool:
+        """Return whether there is a value to look at, after noting one that is missing or forbidden; not for STATIC."""
+        if value is None and self == Presence.REQUIRED:
+            faults.refuse(path, "is required")
+        elif value is not None and self == Presence.FORBIDDEN:
+            faults.refuse(path, FORBIDDEN)
+        return value is not None and self != Presence.FORBIDDEN
 
 
 class Choice(StrEnum):
@@ -76,6 +85,18 @@ def _fault(value: str, fault: Fault, *, mixed: bool) -> str | None:
     return fault(value) or (None if mixed else fault_of_mixture(value))
 
 
+def take_object(value: Any, path: str, known: AbstractSet[str], faults: Faults) -> dict[str, Any]:
+    """Return an object that was sent, empty if it was not; fields that are not `known` are refused."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        faults.mistype(path, "an object")
+        return {}
+    for field in value.keys() - known:
+        faults.refuse(f"{path}.{field}", "is not known")
+    return value
+
+
 class StringRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`format` is an expression that must match the whole value, or for STATIC the value itself."""
 
@@ -105,12 +126,7 @@ class StringRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if value is not None and value != self.format:
                 faults.refuse(path, STATIC)
             return self.format
-        if value is None:
-            if self.presence == Presence.REQUIRED:
-                faults.refuse(path, "is required")
-            return None
-        if self.presence == Presence.FORBIDDEN:
-            faults.refuse(path, FORBIDDEN)
+        if not self.presence.admits(value, path, faults) or value is None:
             return None
         reason = _fault(value, fault, mixed=self.mixed_scripts)
         if reason is None and self.format and not expression(self.format).fullmatch(value):
@@ -196,13 +212,9 @@ class IntegerRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if value is not None and value != self.least:
                 faults.refuse(path, STATIC)
             return self.least
-        if value is None:
-            if self.presence == Presence.REQUIRED:
-                faults.refuse(path, "is required")
+        if not self.presence.admits(value, path, faults) or value is None:
             return None
-        if self.presence == Presence.FORBIDDEN:
-            faults.refuse(path, FORBIDDEN)
-        elif not self.least <= value <= self.most:
+        if not self.least <= value <= self.most:
             faults.refuse(path, f"must be from {self.least} to {self.most}")
         return value
 

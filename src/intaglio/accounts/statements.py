@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from intaglio.accounts.rules import FORBIDDEN, STATIC, Choice, Faults, IntegerRule, ListRule, Presence, StringRule
+from intaglio.accounts.rules import STATIC, Choice, Faults, IntegerRule, ListRule, Presence, StringRule, take_object
 from intaglio.pki import text
 from intaglio.pki.extensions import Statements
 from intaglio.pki.profiles import Profile
@@ -56,14 +56,10 @@ class DisclosureRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if value is not None and value != self.policies:
                 faults.refuse(path, STATIC)
             return tuple(self.policies.items())
-        if not value:
-            if self.presence == Presence.REQUIRED:
-                faults.refuse(path, "is required")
+        # Empty is as good as not sent.
+        if not self.presence.admits(value or None, path, faults):
             return ()
-        if self.presence == Presence.FORBIDDEN:
-            faults.refuse(path, FORBIDDEN)
-            return ()
-        return tuple(value.items()) if _check_places(value, path, faults) else ()
+        return tuple(value.items()) if value and _check_places(value, path, faults) else ()
 
 
 class StatementsRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,9 +85,9 @@ class StatementsRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def take(self, value: Any, path: str, faults: Faults, profile: Profile) -> Statements | None:
         """Return what is certified for `value` (None: not sent), or None where that is nothing."""
-        sent = _object(value, path, FIELDS, faults)
+        sent = take_object(value, path, FIELDS, faults)
         here = f"{path}.semantics"
-        semantics = _object(sent.get("semantics"), here, {"identifier", "name_authorities"}, faults)
+        semantics = take_object(sent.get("semantics"), here, {"identifier", "name_authorities"}, faults)
         taken = Statements(
             semantics=self.semantics.identifier.take(
                 semantics.get("identifier"), f"{here}.identifier", faults, text.fault_of_oid
@@ -114,17 +110,6 @@ class StatementsRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             disclosures=self.etsi_qc_pds.take(sent.get("etsi_qc_pds"), f"{path}.etsi_qc_pds", faults),
         )
         return None if taken == Statements() else taken
-
-
-def _object(value: Any, path: str, known: frozenset[str] | set[str], faults: Faults) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        faults.mistype(path, "an object")
-        return {}
-    for field in value.keys() - known:
-        faults.refuse(f"{path}.{field}", "is not known")
-    return value
 
 
 def _fault_of_type(oid: str, profile: Profile) -> str | None:

@@ -63,10 +63,7 @@ class TypedRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.static and self.value_type == ValueType.NIL and self.value_format:
             faults.refuse(f"{path}.value_format", "must be empty: NIL has no value")
         elif self.static:
-            wrong = Faults()
-            encode(self.value_type, self._static_value(), "", wrong)
-            for reason in (wrong.mistyped | wrong.refused).values():
-                faults.refuse(f"{path}.value_format", reason)
+            check_value(self.value_type, self._static_value(), f"{path}.value_format", faults)
         elif self.value_format:
             check_expression(self.value_format, f"{path}.value_format", faults)
 
@@ -118,6 +115,14 @@ def take_all(rules: dict[str, TypedRule], sent: Any, path: str, faults: Faults) 
         else:
             by_oid[item["type"]].append((here, item.get("value")))
     return tuple(typed for oid, rule in rules.items() for typed in rule.take(oid, by_oid[oid], path, faults))
+
+
+def check_value(kind: ValueType, value: str | None, path: str, faults: Faults) -> None:
+    """Note what is wrong with a value that a policy sets: of the wrong type is as bad as wrong there."""
+    wrong = Faults()
+    encode(kind, value, "", wrong)
+    for reason in (wrong.mistyped | wrong.refused).values():
+        faults.refuse(path, reason)
 
 
 def encode(kind: ValueType, value: Any, path: str, faults: Faults, *, mixed_scripts: bool = True) -> bytes | None:

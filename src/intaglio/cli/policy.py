@@ -98,8 +98,9 @@ def try_policy(
         except IssuanceRefused as error:
             reasons = {"certificate": str(error)}
         else:
-            found.append({"request": str(path), "certified": described(made)})
-            texts.append(f"{path}: would be certified\n" + _lines(described(made)))
+            certified = described(made)
+            found.append({"request": str(path), "certified": certified})
+            texts.append(f"{path}: would be certified\n" + _lines(certified))
             if out is not None:
                 _write(out / f"{number}-{path.stem}.crt", made)
             continue
