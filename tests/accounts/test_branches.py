@@ -120,6 +120,9 @@ def test_purposes() -> None:
     assert refused(document, {"extended_key_usages": [DOCUMENT, MAIL, ADOBE]}) >= {"extended_key_usages"}
     assert malformed(document, {"extended_key_usages": DOCUMENT}) == {"extended_key_usages"}
     assert malformed(document, {"extended_key_usages": [5]}) == {"extended_key_usages[0]"}
+    assert malformed(document, {"extended_key_usages": {}}) == {"extended_key_usages"}
+    assert refused({}, {"extended_key_usages": {}}) == {"extended_key_usages"}
+    assert refused({}, {"key_usages": []}) == {"key_usages"}
 
 
 def test_static_purposes() -> None:

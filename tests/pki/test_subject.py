@@ -1,19 +1,23 @@
 import subprocess
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
+from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 from email_validator import validate_email
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cases import cases
 from intaglio.pki import der, text
+from intaglio.pki.issuer import Issuer, Publication
+from intaglio.pki.name import named
 from intaglio.pki.subject import (
+    ATTRIBUTES,
     Subject,
     SubjectAlternatives,
     SubjectDirectory,
@@ -52,20 +56,18 @@ def _certificate(
 ) -> Path:
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    builder = x509.CertificateBuilder(
-        issuer_name=x509.Name([]),
-        subject_name=name(subject),
-        public_key=key.public_key(),
-        serial_number=1,
-        not_valid_before=now,
-        not_valid_after=now + timedelta(minutes=10),
-    )
+    issuer = Issuer("issuing", None, key, Publication("http://pki.example.com"), subject=x509.Name([]))
+    extensions: list[tuple[x509.ExtensionType, bool]] = []
     if directory is not None:
-        builder = builder.add_extension(directory_attributes(directory), critical=False)
+        extensions.append((directory_attributes(directory), False))
     if san is not None:
-        builder = builder.add_extension(alternatives(san), critical=False)
+        # Critical where there is no other name (RFC 5280 §4.1.2.6).
+        extensions.append((alternatives(san), True))
+    prepared = issuer.prepare(
+        "signing-person", subject=name(subject), public_key=key.public_key(), now=now, extensions=extensions
+    )
     path = folder / "certificate.pem"
-    path.write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    path.write_bytes(issuer.issue(prepared).public_bytes(Encoding.PEM))
     return path
 
 
@@ -104,11 +106,30 @@ def test_openssl_reads_every_attribute_in_order_and_type(tmp_path: Path) -> None
 
 
 def test_jurisdiction_and_organization_identifier_have_their_oids() -> None:
-    oids = {attribute.value: attribute.oid.dotted_string for attribute in name(Subject(_ALL))}
+    rdns = asn1_x509.Name.load(name(Subject(_ALL)).der).chosen
+    oids = {attribute["value"].native: attribute["type"].dotted for rdn in rdns for attribute in rdn}
     assert oids["München"] == "1.3.6.1.4.1.311.60.2.1.1"
     assert oids["Bayern"] == "1.3.6.1.4.1.311.60.2.1.2"
     assert oids["DE"] == "1.3.6.1.4.1.311.60.2.1.3"
     assert oids["VATGB-123456789"] == "2.5.4.97"
+
+
+_ODD = st.text(alphabet='aé漢 #+,;<>=\\"\0/', min_size=1, max_size=20)
+
+
+@settings(max_examples=cases(200), deadline=None)
+@given(values=st.dictionaries(st.sampled_from([one for one in _ALL if one != "email"]), _ODD), title=_ODD)
+def test_a_name_is_written_and_told_as_by_pyca(values: dict[str, str], title: str) -> None:
+    for field in {"country", "jurisdiction_of_incorporation_country_name"} & values.keys():
+        values[field] = "GB"
+    subject = Subject(values, (title,), (Typed("2.5.4.12", der.element(0x0C, title.encode())),))
+    attributes = [
+        x509.NameAttribute(ATTRIBUTES[field][0], title if field == "organizational_unit" else values[field])
+        for field in ATTRIBUTES
+        if field in values or field == "organizational_unit"
+    ]
+    expected = x509.Name([*attributes, x509.NameAttribute(NameOID.TITLE, title)])
+    assert name(subject) == named(expected)
 
 
 @pytest.mark.parametrize("written", ["é" * 64, "漢" * 64, "𠮷" * 64, "a" * 64])
@@ -277,6 +298,8 @@ def test_dns_names() -> None:
     for right in ("example.com", "a.b.c", "xn--mnchen-3ya.de", "localhost", "3com.com", "a" * 63 + ".de"):
         assert text.fault_of_dns_name(right) is None, right
     wrong = ["", ".", "a.", ".a", "a..b", "-a.b", "a-.b", "a_b.c", "*.a.b", "é.de", "1.2.3.4", "xn--a-.de", "ab--c.de"]
+    # Punycode of nothing that IDNA 2008 knows, of no more than ASCII, and not as it is written
+    wrong += ["xn--a.de", "xn--a-ecp.ru", "xn--ls8h.la", "www.xn--zzzzz99999.de"]
     for value in [*wrong, "xn--.de", "a" * 64 + ".de", ".".join(["a" * 60] * 5), "a.b\n", "a b.c"]:
         assert text.fault_of_dns_name(value), value
 
@@ -288,6 +311,7 @@ def test_uris() -> None:
         "mailto:a@b.c",
         "ldap://[2001:db8::7]/c=GB",
         "http://a/%20",
+        "https://www.xn--mnchen-3ya.de/x",
     ):
         assert text.fault_of_uri(right) is None, right
     wrong = [
@@ -302,6 +326,7 @@ def test_uris() -> None:
         "http://a/ b",
         "http://a/%2",
         "http://é",
+        "https://xn--a.de/",
     ]
     for value in [*wrong, "http://a/\n", "http://a\tb/", "http://a/\x00", "http://a/\x7f", "http://[::1", "http://a/<"]:
         assert text.fault_of_uri(value), value

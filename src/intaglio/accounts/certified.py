@@ -182,23 +182,23 @@ def _further(policy: Policy, request: dict[str, Any], faults: Faults) -> dict[st
     found: dict[str, Any] = {}
     profile = policy.profile
 
-    def sent(branch: str, rule: object) -> Any:
-        """Return what is sent of a branch; without a rule for it, it is refused."""
+    def sent(branch: str, rule: object, *, nothing: Any) -> Any:
+        """Return what is sent of a branch; without a rule for it, all is refused but `nothing` of its type."""
         value = request.get(branch)
-        if rule is None and value not in (None, {}, []):
+        if rule is None and value is not None and value != nothing:
             faults.refuse(branch, FORBIDDEN)
         return value
 
-    value = sent("key_usages", policy.usages)
+    value = sent("key_usages", policy.usages, nothing={})
     if policy.usages is not None:
         found["usages"] = take_usages(policy.usages, value, "key_usages", faults, profile)
-    value = sent("extended_key_usages", policy.purposes)
+    value = sent("extended_key_usages", policy.purposes, nothing=[])
     if policy.purposes is not None:
         found["purposes"] = policy.purposes.take(value, "extended_key_usages", faults, profile)
-    value = sent("qualified_statements", policy.statements)
+    value = sent("qualified_statements", policy.statements, nothing={})
     if policy.statements is not None:
         found["statements"] = policy.statements.take(value, "qualified_statements", faults, profile)
-    value = sent("ms_extension_template", policy.template)
+    value = sent("ms_extension_template", policy.template, nothing={})
     if policy.template is not None:
         found["template"] = policy.template.take(value, "ms_extension_template", faults)
     found["custom"] = take_custom(policy.custom, request.get("custom_extensions"), "custom_extensions", faults)

@@ -19,6 +19,7 @@ from intaglio.errors import ContentRefused, IssuanceRefused
 from intaglio.keys.algorithm import PublicKey, public_key_der
 from intaglio.pki import hierarchy, lint
 from intaglio.pki.issuer import Publication
+from intaglio.pki.name import named
 from intaglio.pki.profiles import PROFILES
 from intaglio.pki.signature import signature_hash
 
@@ -282,7 +283,7 @@ def _issued(
     try:
         lint.check(
             serial=certificate.serial_number,
-            subject=subject,
+            subject=named(subject),
             not_before=begins,
             not_after=ends,
             extensions=list(certificate.extensions),

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives import hashes
 from intaglio.errors import ContentRefused, IssuanceRefused
 from intaglio.pki import lint, public_key
 from intaglio.pki.issuer import Publication
+from intaglio.pki.name import named
 from intaglio.pki.profiles import PROFILES
 
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -39,7 +40,7 @@ def check(
     try:
         lint.check(
             serial=certificate.serial_number,
-            subject=certificate.subject,
+            subject=named(certificate.subject),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
             extensions=list(certificate.extensions),

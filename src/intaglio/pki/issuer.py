@@ -17,6 +17,7 @@ from intaglio.errors import IssuanceRefused
 from intaglio.keys.algorithm import PrivateKey, PublicKey, public_key_der
 from intaglio.pki import lint
 from intaglio.pki.der import content_of, element, integer, object_identifier, time
+from intaglio.pki.name import DistinguishedName, named
 from intaglio.pki.profiles import PROFILES, validity
 from intaglio.pki.signature import algorithm_identifier, names, signing
 
@@ -35,7 +36,7 @@ class Prepared(msgspec.Struct, frozen=True):
     issuer: str
     profile: str
     serial: int
-    subject: x509.Name
+    subject: DistinguishedName
     public_key: bytes
     not_before: datetime
     not_after: datetime
@@ -140,7 +141,7 @@ class Issuer:
         self,
         profile_name: str,
         *,
-        subject: x509.Name,
+        subject: x509.Name | DistinguishedName,
         public_key: PublicKey | bytes,
         now: datetime,
         extensions: Extensions = (),
@@ -158,6 +159,7 @@ class Issuer:
             not_after = min(not_after, self.certificate.not_valid_after_utc)
         certified = public_key if isinstance(public_key, bytes) else public_key_der(public_key)
         identifier = _key_identifier(certified)
+        name = named(subject) if isinstance(subject, x509.Name) else subject
         constant = self._constant[profile_name]
         chosen = [x509.Extension(value.oid, critical, value) for value, critical in extensions]
         replaced = _REPLACEABLE.intersection(one.oid for one in chosen) if chosen else frozenset()
@@ -167,7 +169,7 @@ class Issuer:
             issuer=self.name,
             profile=profile_name,
             serial=new_serials(now, 1)[0] if serial is None else serial,
-            subject=subject,
+            subject=name,
             public_key=certified,
             not_before=not_before,
             not_after=not_after,
@@ -176,7 +178,7 @@ class Issuer:
         )
         lint.check(
             serial=prepared.serial,
-            subject=subject,
+            subject=name,
             not_before=not_before,
             not_after=not_after,
             extensions=prepared.extensions,
@@ -204,7 +206,7 @@ class Issuer:
             self._algorithm,
             self._name,
             element(0x30, time(prepared.not_before), time(prepared.not_after)),
-            prepared.subject.public_bytes(),
+            prepared.subject.der,
             prepared.public_key,
             element(0xA3, element(0x30, constant, *map(_encoded, prepared.extensions[prepared.own :]))),
         )

@@ -9,6 +9,7 @@ from cryptography.x509.oid import ExtensionOID
 from intaglio.errors import IssuanceRefused
 from intaglio.pki.der import elements, object_identifier
 from intaglio.pki.extensions import QC_COMPLIANCE, QC_DEVICE, QC_STATEMENTS, QC_TYPE, is_reserved
+from intaglio.pki.name import DistinguishedName
 from intaglio.pki.profiles import DOCUMENT_SIGNING, USAGES, Profile
 
 _COMPLIANCE, _DEVICE, _TYPE = map(object_identifier, (QC_COMPLIANCE, QC_DEVICE, QC_TYPE))
@@ -26,7 +27,7 @@ _TIME_STAMPING = "1.3.6.1.5.5.7.3.8"
 def check(
     *,
     serial: int,
-    subject: x509.Name,
+    subject: DistinguishedName,
     not_before: datetime,
     not_after: datetime,
     extensions: Sequence[x509.Extension[x509.ExtensionType]],
@@ -45,7 +46,7 @@ def check(
         raise IssuanceRefused("validity: empty (is the issuer about to end?) or longer than the profile allows")
     if issuer is not None and not issuer.not_valid_before_utc <= not_before <= issuer.not_valid_after_utc:
         raise IssuanceRefused("validity: begins outside the issuer's own")
-    if not subject.rdns and not any(
+    if subject.empty and not any(
         extension.critical and extension.oid == ExtensionOID.SUBJECT_ALTERNATIVE_NAME for extension in extensions
     ):
         raise IssuanceRefused("subject: empty without a critical subjectAltName (RFC 5280 §4.1.2.6)")

@@ -5,10 +5,10 @@ from datetime import date
 
 import msgspec
 from cryptography import x509
-from cryptography.x509.name import _ASN1Type as StringType  # the type of a constructor argument that is public
 from cryptography.x509.oid import NameOID
 
-from intaglio.pki.der import element, object_identifier
+from intaglio.pki.der import content_of, element, object_identifier
+from intaglio.pki.name import IA5_STRING, PRINTABLE_STRING, UTF8_STRING, DistinguishedName, distinguished
 
 # The order in which attributes stand in the subject: widest first, as directories are read.
 ATTRIBUTES: dict[str, tuple[x509.ObjectIdentifier, int]] = {
@@ -31,6 +31,14 @@ ATTRIBUTES: dict[str, tuple[x509.ObjectIdentifier, int]] = {
     "common_name": (NameOID.COMMON_NAME, 64),
     "email": (NameOID.EMAIL_ADDRESS, 255),
 }
+# PrintableString and IA5String where RFC 5280 asks for them (Appendix A.1), else UTF8String.
+_KINDS = {
+    NameOID.COUNTRY_NAME: PRINTABLE_STRING,
+    NameOID.JURISDICTION_COUNTRY_NAME: PRINTABLE_STRING,
+    NameOID.SERIAL_NUMBER: PRINTABLE_STRING,
+    NameOID.EMAIL_ADDRESS: IA5_STRING,
+}
+_WRITTEN = {field: (oid.dotted_string, _KINDS.get(oid, UTF8_STRING)) for field, (oid, _) in ATTRIBUTES.items()}
 SMTP_UTF8_MAILBOX = "1.3.6.1.5.5.7.8.9"
 COUNTRY_ATTRIBUTES = frozenset({"country", "jurisdiction_of_incorporation_country_name"})
 
@@ -71,35 +79,18 @@ class SubjectAlternatives(msgspec.Struct, frozen=True):
     other_names: tuple[Typed, ...] = ()
 
 
-def name(subject: Subject) -> x509.Name:
+def name(subject: Subject) -> DistinguishedName:
     """Return the subject as a name, one attribute to each RDN, in the order of `ATTRIBUTES`."""
-    attributes: list[x509.NameAttribute[str] | x509.NameAttribute[bytes]] = []
-    for field, (oid, _) in ATTRIBUTES.items():
-        # pyca takes PrintableString and IA5String where RFC 5280 asks for them, else UTF8String.
+    attributes: list[tuple[str, int, str]] = []
+    for field, (oid, kind) in _WRITTEN.items():
         if field in subject.attributes:
-            attributes.append(_attribute(oid, subject.attributes[field]))
+            attributes.append((oid, kind, subject.attributes[field]))
         elif field == "organizational_unit":
-            attributes += [_attribute(oid, value) for value in subject.organizational_units]
+            attributes += [(oid, kind, value) for value in subject.organizational_units]
     for typed in subject.extra:
-        text, kind = _text(typed.der)
-        attributes.append(x509.NameAttribute(x509.ObjectIdentifier(typed.oid), text, kind, _validate=False))
-    return x509.Name(attributes)
-
-
-def _attribute(oid: x509.ObjectIdentifier, value: str) -> x509.NameAttribute[str]:
-    if oid != NameOID.COMMON_NAME or len(value.encode()) <= 64:
-        return x509.NameAttribute(oid, value)
-    # ub-common-name counts characters (X.520 Annex C, RFC 5280 Appendix A.1); pyca counts the octets of UTF-8, and
-    # would turn away most names of more than 32 Cyrillic or 21 Chinese characters.
-    attribute = x509.NameAttribute(oid, "-")
-    attribute._value = value  # noqa: SLF001
-    return attribute
-
-
-def _text(encoded: bytes) -> tuple[str, StringType]:
-    kind = StringType(encoded[0])
-    start = 2 if encoded[1] < 0x80 else 2 + (encoded[1] & 0x7F)
-    return encoded[start:].decode("utf-8"), kind
+        begin, _ = content_of(typed.der)
+        attributes.append((typed.oid, typed.der[0], typed.der[begin:].decode()))
+    return distinguished(attributes)
 
 
 # RFC 3739 §3.2.2, arcs below id-pda 1.3.6.1.5.5.7.9

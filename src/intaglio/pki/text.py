@@ -5,6 +5,7 @@ import re
 import unicodedata
 from urllib.parse import urlsplit
 
+import idna
 import re2
 from cryptography.x509 import ObjectIdentifier
 from email_validator import EmailNotValidError, validate_email
@@ -144,10 +145,10 @@ def fault_of_dns_name(value: str) -> str | None:
 def _is_label(label: str) -> bool:
     if label[2:4] != "--":
         return True
-    # Hyphens in third and fourth place are reserved, and mean Punycode after "xn" only (RFC 5890 §2.3.1).
+    # Hyphens in third and fourth place are reserved, and mean an A-label after "xn" only (RFC 5890 §2.3.1): one that
+    # stands for a U-label, and is what that is written as.
     try:
-        international = label[4:].encode("ascii").decode("punycode")
-        return label[:2].lower() == "xn" and not international.isascii()
+        return idna.alabel(idna.ulabel(label)).decode() == label.lower()
     except (UnicodeError, IndexError, OverflowError):
         return False
 
@@ -160,7 +161,8 @@ def fault_of_uri(value: str) -> str | None:
     right = _URI.match(value) is not None
     try:
         parts = urlsplit(value)
-        named = parts.hostname is not None or not value.partition(":")[2].startswith("//")
+        host = parts.hostname
+        named = not value.partition(":")[2].startswith("//") if host is None else all(map(_is_label, host.split(".")))
     except ValueError:
         right = named = False
     return None if right and named else "must be an absolute URI in ASCII"

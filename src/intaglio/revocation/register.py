@@ -134,7 +134,7 @@ _issued_for = Statement(
 
 def plan(connection: Connection, prepared: Prepared, account_id: str | None) -> None:
     """Make the intention to sign durable; raises `StoreUnavailable` if the serial was ever drawn before."""
-    subject = prepared.subject.rfc4514_string()
+    subject = prepared.subject.text
     times = (prepared.not_before, prepared.not_after)
     _plan_all(connection, [(prepared.issuer, prepared.serial, prepared.profile, subject, *times, account_id)])
 

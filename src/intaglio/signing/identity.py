@@ -85,7 +85,7 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
             "issuer": issuer_name,
             "serial": identity.serial,
             "profile": prepared.profile,
-            "subject": prepared.subject.rfc4514_string(),
+            "subject": prepared.subject.text,
             "not_before": prepared.not_before,
             "not_after": prepared.not_after,
             "epoch": sealed.epoch,
