@@ -9,14 +9,20 @@ from deployed import Place, Served
 from load import Load
 from measurement import CONNECTIONS, IDENTITY, Client, Counts, Row, measure
 from raw import rsa_keys_per_cpu_second
+from tree import tree
 
 # Well below what one process answers, so that latency is the machine's and not the queue's.
 _RATE = 300.0
 
 
 def pool(home: Place, counts: Counts, settings: str) -> list[Row]:
-    """Measure the pool in its three states."""
-    return [full(home, counts, settings), sustained(home, counts, settings), refilling(home, counts, settings)]
+    """Measure the pool in its three states, and from a full one what a larger request costs."""
+    return [
+        full(home, counts, settings),
+        sustained(home, counts, settings),
+        refilling(home, counts, settings),
+        tree(home, counts, settings),
+    ]
 
 
 def full(home: Place, counts: Counts, settings: str) -> Row:

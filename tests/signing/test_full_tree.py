@@ -1,6 +1,7 @@
 """Everything that a policy can allow, asked for at once: openssl and asn1crypto read it back as it was asked for."""
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,98 +22,9 @@ from onboarded import caller, small_home
 from served import BIN, run
 
 OWN = "1.3.6.1.4.1.99999.7"
-POLICY: dict[str, Any] = {
-    "subject_dn": {
-        **{
-            field: {"presence": "OPTIONAL"}
-            for field in (
-                "common_name", "given_name", "surname", "pseudonym", "organization", "organization_identifier",
-                "country", "state", "locality", "street_address", "postal_code", "email", "serial_number",
-                "business_category", "jurisdiction_of_incorporation_locality_name",
-                "jurisdiction_of_incorporation_country_name",
-                "jurisdiction_of_incorporation_state_or_province_name",
-            )
-        },
-        "organizational_unit": {"list": [], "maxcount": 4},
-        "extra_attributes": {"2.5.4.12": {"value_type": "UTF8STRING", "value_format": ".*"}},
-    },
-    "subject_da": {
-        "gender": {"presence": "OPTIONAL"},
-        "date_of_birth": "OPTIONAL",
-        "place_of_birth": {"presence": "OPTIONAL"},
-        "country_of_citizenship": {"list": [], "maxcount": 2},
-        "country_of_residence": {"list": [], "maxcount": 2},
-    },
-    "san": {
-        "emails": {"list": [], "maxcount": 2},
-        "uris": {"list": [], "maxcount": 2},
-        "other_names": {"1.3.6.1.4.1.311.20.2.3": {"value_type": "UTF8STRING"}},
-    },
-    "key_usages": {"digital_signature": "OPTIONAL", "content_commitment": "OPTIONAL"},
-    "extended_key_usages": {"ekus": {"list": [], "maxcount": 4}, "critical": False},
-    "qualified_statements": {
-        "semantics": {"identifier": {"presence": "OPTIONAL"}, "name_authorities": {"list": [], "maxcount": 2}},
-        "etsi_qc_type": {"presence": "OPTIONAL"},
-        "etsi_qc_retention_period": {"presence": "OPTIONAL", "min": 1, "max": 30},
-        "etsi_qc_pds": {"presence": "OPTIONAL"},
-    },
-    "ms_extension_template": {
-        "template_id": {"presence": "OPTIONAL"},
-        "major_version": {"presence": "OPTIONAL", "min": 0, "max": 100},
-        "minor_version": {"presence": "OPTIONAL", "min": 0, "max": 100},
-    },
-    "custom_extensions": {OWN: {"presence": "OPTIONAL", "value_type": "UTF8STRING"}},
-    "signature": {
-        "algorithm": {"presence": "OPTIONAL", "list": ["RSA", "ECDSA"]},
-        "hash_algorithm": {"presence": "OPTIONAL", "list": ["SHA-256", "SHA-384"]},
-    },
-    "validity": {"secondsmin": 60, "secondsmax": 300},
-}  # fmt: skip
-REQUEST: dict[str, Any] = {
-    "subject_dn": {
-        "common_name": "Søren Łukasz 漢字",
-        "given_name": "Søren",
-        "surname": "Łukasz",
-        "organization": "Müller & Söhne, Inc.",
-        "organization_identifier": "VATDE-123456789",
-        "organizational_unit": ["Zweite", "Erste"],
-        "country": "DE",
-        "state": "Hamburg",
-        "locality": "Hamburg",
-        "street_address": "Große Bleichen 1",
-        "postal_code": "20354",
-        "email": "s.lukasz@example.com",
-        "serial_number": "PNODE-1234",
-        "business_category": "Private Organization",
-        "jurisdiction_of_incorporation_locality_name": "Hamburg",
-        "jurisdiction_of_incorporation_state_or_province_name": "Hamburg",
-        "jurisdiction_of_incorporation_country_name": "DE",
-        "extra_attributes": [{"type": "2.5.4.12", "value": "Prokurist"}],
-    },
-    "subject_da": {
-        "gender": "m",
-        "date_of_birth": "1979-01-31",
-        "place_of_birth": "Łódź",
-        "country_of_citizenship": ["DE", "PL"],
-        "country_of_residence": ["DE"],
-    },
-    "san": {
-        "emails": ["s.lukasz@example.com", "łukasz@example.com"],
-        "uris": ["https://example.com/s"],
-        "other_names": [{"type": "1.3.6.1.4.1.311.20.2.3", "value": "s@example.com"}],
-    },
-    "key_usages": {"content_commitment": True},
-    "extended_key_usages": ["1.3.6.1.4.1.311.10.3.12", "1.3.6.1.5.5.7.3.36"],
-    "qualified_statements": {
-        "semantics": {"identifier": "0.4.0.194121.1.1", "name_authorities": ["ra@example.com"]},
-        "etsi_qc_type": "0.4.0.1862.1.6.1",
-        "etsi_qc_retention_period": 10,
-        "etsi_qc_pds": {"en": "https://example.com/pds", "de": "https://example.com/pds-de"},
-    },
-    "ms_extension_template": {"id": "1.2.3.4", "major_version": 3, "minor_version": 7},
-    "custom_extensions": {OWN: "SOME TEXT"},
-    "signature": {"algorithm": "ECDSA", "hash_algorithm": "SHA-256"},
-}
+_EXAMPLE = Path(__file__).parents[2] / "examples/full-tree"
+POLICY: dict[str, Any] = json.loads((_EXAMPLE / "policy.json").read_bytes())
+REQUEST: dict[str, Any] = json.loads((_EXAMPLE / "request.json").read_bytes())
 
 
 @pytest.fixture(scope="module")

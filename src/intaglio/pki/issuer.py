@@ -72,7 +72,10 @@ def _encoded(extension: x509.Extension[x509.ExtensionType]) -> bytes:
     """Return an Extension, DER (RFC 5280 §4.1.2.9); that it is not critical is the default, and left out."""
     critical = b"\x01\x01\xff" if extension.critical else b""
     identifier = object_identifier(extension.oid.dotted_string)
-    return element(0x30, identifier, critical, element(0x04, extension.value.public_bytes()))
+    value = extension.value
+    # What is DER already is not handed through the library's writer.
+    content = value.value if isinstance(value, x509.UnrecognizedExtension) else value.public_bytes()
+    return element(0x30, identifier, critical, element(0x04, content))
 
 
 def new_serials(now: datetime, number: int) -> list[int]:

@@ -67,6 +67,7 @@ def _any_of(*scripts: str) -> str:
 _ONE_SCRIPT = re2.compile("|".join([*map(_any_of, _ALONE), *(_any_of(*scripts) for scripts in _TOGETHER)]))
 _WORDS = re2.compile(r"[\p{L}\p{M}\p{Nl}]+")
 # Letters for mathematics look like others' and belong to no script.
+_AFTER_LATIN = "\u0250"
 _STYLED = re.compile(
     "[\u2102\u2107\u210a-\u2113\u2115\u2119-\u211d\u2124\u2128\u212c\u212d\u212f-\u2134\u2145-\u2149\U0001d400-\U0001d7ff]"
 )
@@ -74,10 +75,11 @@ _STYLED = re.compile(
 
 def fault_of_mixture(value: str) -> str | None:
     """Return what is wrong with a text one of whose words mixes scripts, as those do that imitate another (UTS #39)."""
-    # All letters before this one are Latin: most texts end here.
-    if max(value, default="") < "\u0250":
+    # All letters before this one are Latin: most texts end here, and many words of the others.
+    if max(value, default="") < _AFTER_LATIN:
         return None
-    if _STYLED.search(value) or not all(_ONE_SCRIPT.fullmatch(word) for word in _WORDS.findall(value)):
+    words = (word for word in _WORDS.findall(value) if max(word) >= _AFTER_LATIN)
+    if _STYLED.search(value) or not all(map(_ONE_SCRIPT.fullmatch, words)):
         return "has a word of mixed scripts, or of one that names are not written in"
     return None
 
