@@ -127,6 +127,11 @@ def _wait(process: subprocess.Popen[bytes], said: Path, log: Path) -> None:
         time.sleep(0.05)
 
 
+def marks(low: int, high: int) -> str:
+    """Return the settings that have the pool filled up to `high` RSA-2048 keys below `low`; they end its table."""
+    return f"[pool.marks.rsa-2048]\nlow = {low}\nhigh = {high}"
+
+
 class Place:
     """A home with an account that measures it; it can be served again and again, with other settings each time."""
 
@@ -142,6 +147,13 @@ class Place:
     def set(self, more: str) -> None:
         """Put `more` (TOML) behind the settings that `init` wrote."""
         (self.home / "intaglio.toml").write_text(f"{self._settings}\n{more}\n", encoding="utf-8")
+
+    def fill(self, number: int, settings: str) -> None:
+        """Have `number` RSA-2048 keys made, and none any more once it is served; `settings` as for `set`."""
+        self.set(f"[pool]\nmakers = 2\n{marks(number, number)}\n{settings}")
+        print(f"pool: making {number} keys")
+        self.run("pool", "fill")
+        self.set(f"[pool]\nmakers = 0\nwhen_empty = 'refuse'\n{marks(number, number)}\n{settings}")
 
     def run(self, *arguments: str) -> Any:
         """Run a command of `intaglio` and return its JSON."""

@@ -5,7 +5,7 @@ import signal
 import time
 from statistics import median
 
-from deployed import Place, Served
+from deployed import Place, Served, marks
 from load import Load
 from measurement import CONNECTIONS, IDENTITY, Client, Counts, Row, measure
 from raw import rsa_keys_per_cpu_second
@@ -27,11 +27,7 @@ def pool(home: Place, counts: Counts, settings: str) -> list[Row]:
 
 def full(home: Place, counts: Counts, settings: str) -> Row:
     """Measure identities whose keys were all made before."""
-    wanted = counts.identities + 8 * CONNECTIONS
-    home.set(f"[pool]\nmakers = 2\n{_marks(wanted, wanted)}\n{settings}")
-    print(f"pool: making {wanted} keys")
-    home.run("pool", "fill")
-    home.set(f"[pool]\nmakers = 0\nwhen_empty = 'refuse'\n{_marks(wanted, wanted)}\n{settings}")
+    home.fill(counts.identities + 8 * CONNECTIONS, settings)
     with home.serving() as service, Load(Client(service).plan("POST", ["/identity"], IDENTITY)) as load:
         load.run(4 * CONNECTIONS)
         found = measure(service, load, counts.identities, counts)
@@ -42,7 +38,7 @@ def full(home: Place, counts: Counts, settings: str) -> Row:
 
 def sustained(home: Place, counts: Counts, settings: str) -> Row:
     """Measure identities as fast as keys can be made: the CPU of the service and of what fills the pool."""
-    home.set(f"[pool]\nmakers = 2\n{_marks(32, 32)}\n{settings}")
+    home.set(f"[pool]\nmakers = 2\n{marks(32, 32)}\n{settings}")
     with home.serving() as service, Load(Client(service).plan("POST", ["/identity"], IDENTITY)) as load:
         # Empties what the pool holds.
         load.run(8 * CONNECTIONS)
@@ -64,7 +60,7 @@ def refilling(home: Place, counts: Counts, settings: str) -> Row:
     By as many makers as there are if nothing is said. The median of the parts' p99s is taken: a hiccup of the machine
     is in one of them.
     """
-    home.set(f"[pool]\n{_marks(100_000, 100_000)}\n{settings}")
+    home.set(f"[pool]\n{marks(100_000, 100_000)}\n{settings}")
     with home.serving() as service:
         client = Client(service)
         identities = [client.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
@@ -97,10 +93,6 @@ class _paused:  # noqa: N801 - read as a verb
     def __exit__(self, *_: object) -> None:
         for pid in self._children:
             os.kill(pid, signal.SIGCONT)
-
-
-def _marks(low: int, high: int) -> str:
-    return f"[pool.marks.rsa-2048]\nlow = {low}\nhigh = {high}"
 
 
 def _p99(latencies: list[float]) -> float:

@@ -12,20 +12,13 @@ _EXAMPLE = Path(__file__).parents[1] / "examples/full-tree"
 
 def tree(home: Place, counts: Counts, settings: str) -> Row:
     """Measure both turn about, under one policy that allows both, with keys that were all made before."""
-    policy = json.loads((_EXAMPLE / "policy.json").read_bytes())
     everything = json.loads((_EXAMPLE / "request.json").read_bytes())
     # The CA that is measured signs with RSA.
     everything["signature"]["algorithm"] = "RSA"
-    file = home.home / "full-tree.json"
-    file.write_text(json.dumps(policy), encoding="utf-8")
-    home.run("policy", "set", home.run("account", "list")[0]["account_id"], "--file", str(file))
+    account = home.run("account", "list")[0]["account_id"]
+    home.run("policy", "set", account, "--file", str(_EXAMPLE / "policy.json"))
     share = max(CONNECTIONS, counts.identities // counts.parts)
-    wanted = 2 * (share * counts.parts + 4 * CONNECTIONS)
-    marks = f"[pool.marks.rsa-2048]\nlow = {wanted}\nhigh = {wanted}"
-    home.set(f"[pool]\nmakers = 2\n{marks}\n{settings}")
-    print(f"tree: making {wanted} keys")
-    home.run("pool", "fill")
-    home.set(f"[pool]\nmakers = 0\nwhen_empty = 'refuse'\n{marks}\n{settings}")
+    home.fill(2 * (share * counts.parts + 4 * CONNECTIONS), settings)
     with home.serving() as service:
         client = Client(service)
         cpu = [0.0, 0.0]
