@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from intaglio.ceremony.examples import example
-from intaglio.ceremony.officer import block, low
+from intaglio.ceremony.officer import block
+from intaglio.staff.signature import low
 from served import BIN, run
 
 PASSPHRASE = "correct horse battery staple"

@@ -11,8 +11,9 @@ import pytest
 from custodians import Custodian, ceremony
 from intaglio.ceremony import card
 from intaglio.ceremony.examples import example
-from intaglio.ceremony.officer import CardOfficer, check, low, officer_key
+from intaglio.ceremony.officer import CardOfficer, officer_key
 from intaglio.errors import KeyUnavailable, Unauthenticated
+from intaglio.staff.signature import check, low
 from served import run
 
 MODULE = "/usr/lib/softhsm/libsofthsm2.so"

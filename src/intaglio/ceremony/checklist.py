@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from intaglio.ceremony import steps
-from intaglio.ceremony.officer import CardOfficer, Officer, fingerprint, officer_key
+from intaglio.ceremony.officer import CardOfficer, Officer, officer_key
 from intaglio.ceremony.script import Script
 from intaglio.ceremony.steps import Step
 from intaglio.settings import HsmSettings
+from intaglio.staff.signature import fingerprint
 
 _WIDTH = 100
 

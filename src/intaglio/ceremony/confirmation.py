@@ -6,13 +6,14 @@ from typing import Protocol
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec
 
-from intaglio.ceremony import card, key_file
+from intaglio.ceremony import card
 from intaglio.ceremony.entry import Signed
-from intaglio.ceremony.officer import CardOfficer, Officer, SecretOfficer, check, encoded, low, officer_key
+from intaglio.ceremony.officer import CardOfficer, Officer, SecretOfficer, officer_key
 from intaglio.errors import IntaglioError, Malformed, Unauthenticated
+from intaglio.staff import key_file
+from intaglio.staff.signature import check, encoded, low, sign
 
 TRIES = 3
 
@@ -77,6 +78,4 @@ def _sign(officer: Officer, secret: str, content: bytes, desk: Desk) -> bytes:
     key = key_file.unlock(desk.key_file(officer), secret)
     if encoded(key.public_key()) != encoded(expected):
         raise Malformed("The key file is another officer's: its public key is not the one in the script.")
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return key.sign(content)
-    return low(key.sign(content, ec.ECDSA(hashes.SHA256())))
+    return sign(key, content)

@@ -1,29 +1,17 @@
-"""Officers of a ceremony: who they are, and how what they sign is checked."""
+"""Officers of a ceremony: who they are, and with which keys they confirm."""
 
 import base64
 import binascii
-import hashlib
 import json
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_public_key,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
 from intaglio.errors import Malformed
+from intaglio.staff.signature import PersonKey, encoded
 
-OfficerKey = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey | rsa.RSAPublicKey
-
-# Order of the group of P-256, SP 800-186 §3.2.1.3
-_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _LEAST_RSA_BITS = 2048
 
 
@@ -60,7 +48,7 @@ class CardOfficer(
 Officer = SecretOfficer | CardOfficer
 
 
-def officer_key(officer: Officer) -> OfficerKey:
+def officer_key(officer: Officer) -> PersonKey:
     """Return the public key that the script gives an officer; raises `Malformed` with the reason."""
     found: object
     try:
@@ -79,7 +67,7 @@ def _public_key(text: str) -> object:
     return load_der_public_key(base64.b64decode(text.strip(), validate=True))
 
 
-def _allowed(key: object, *, card: bool) -> OfficerKey:
+def _allowed(key: object, *, card: bool) -> PersonKey:
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return key
     if not card and isinstance(key, ed25519.Ed25519PublicKey):
@@ -91,38 +79,7 @@ def _allowed(key: object, *, card: bool) -> OfficerKey:
     raise Malformed("Not a key for an officer.", {"public_key": f"must be {kinds}"})
 
 
-def encoded(key: OfficerKey) -> bytes:
-    """Return the SubjectPublicKeyInfo in DER."""
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def fingerprint(key: OfficerKey) -> str:
-    """Return SHA-256 over the SubjectPublicKeyInfo, in hex: what officers compare."""
-    return hashlib.sha256(encoded(key)).hexdigest()
-
-
-def low(signature: bytes) -> bytes:
-    """Return an ECDSA signature on P-256 with its `s` in the lower half.
-
-    With (r, s), (r, n-s) is valid too: only one of the two is taken, so that nobody can change a signature unseen.
-    """
-    r, s = decode_dss_signature(signature)
-    return encode_dss_signature(r, min(s, _P256_ORDER - s))
-
-
-def check(key: OfficerKey, signature: bytes, content: bytes) -> None:
-    """Check a signature over `content`; raises `InvalidSignature`. Of every signature, one form alone is taken."""
-    if isinstance(key, ed25519.Ed25519PublicKey):
-        key.verify(signature, content)
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-        key.verify(signature, content, ec.ECDSA(hashes.SHA256()))
-        if low(signature) != signature:
-            raise InvalidSignature
-    else:
-        key.verify(signature, content, padding.PKCS1v15(), hashes.SHA256())
-
-
-def block(name: str, role: str, key: OfficerKey) -> str:
+def block(name: str, role: str, key: PersonKey) -> str:
     """Return the table of an officer who confirms with a key file, as it stands in a script."""
     public = base64.b64encode(encoded(key)).decode()
     strings = {"name": name, "role": role, "confirms": "secret", "public_key": public}

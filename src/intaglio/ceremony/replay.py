@@ -28,12 +28,13 @@ from intaglio.ceremony.entry import (
     StepFailed,
     kind,
 )
-from intaglio.ceremony.officer import check, encoded, officer_key
+from intaglio.ceremony.officer import officer_key
 from intaglio.ceremony.reading import read
 from intaglio.ceremony.script import Script
 from intaglio.ceremony.steps import Input, Step
 from intaglio.ceremony.transcript import Link, statement, wrong
 from intaglio.errors import Conflict, ContentRefused, RequestRefused
+from intaglio.staff.signature import check, encoded
 
 
 class Progress:

@@ -8,12 +8,13 @@ import msgspec
 
 from intaglio.ceremony import steps
 from intaglio.ceremony.entry import CEREMONY, CLOSING
-from intaglio.ceremony.officer import CardOfficer, fingerprint, officer_key
+from intaglio.ceremony.officer import CardOfficer, officer_key
 from intaglio.ceremony.script import Script
 from intaglio.ceremony.steps import Input, Step
 from intaglio.errors import ContentRefused, RequestRefused
 from intaglio.pki import text
 from intaglio.revocation.register import REASONS
+from intaglio.staff.signature import fingerprint
 
 _NAME = re.compile(r"\A[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 _MOST_NAME = 24

@@ -12,11 +12,12 @@ from pathlib import Path
 import msgspec
 
 from intaglio.ceremony import filing
-from intaglio.ceremony.officer import fingerprint, officer_key
+from intaglio.ceremony.officer import officer_key
 from intaglio.ceremony.replay import Progress, replay
 from intaglio.ceremony.transcript import read
 from intaglio.errors import Conflict, Malformed
 from intaglio.pki.text import visible
+from intaglio.staff.signature import fingerprint
 
 
 class Made(msgspec.Struct, frozen=True):

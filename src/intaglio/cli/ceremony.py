@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from intaglio.ceremony import checklist, examples, filing, key_file, reading, rules
+from intaglio.ceremony import checklist, examples, filing, reading, rules
 from intaglio.ceremony.conduct import Conduct
-from intaglio.ceremony.officer import Officer, SecretOfficer, block, fingerprint
+from intaglio.ceremony.officer import Officer, SecretOfficer, block
 from intaglio.ceremony.transcript import MOST_OCTETS, Transcript
 from intaglio.ceremony.verification import Verdict
 from intaglio.ceremony.verification import verify as verify_transcript
@@ -21,6 +21,8 @@ from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command,
 from intaglio.clock import SystemClock
 from intaglio.errors import ContentRefused, Malformed
 from intaglio.pki.text import visible
+from intaglio.staff import key_file
+from intaglio.staff.signature import fingerprint
 
 _TIME = "%Y-%m-%d %H:%M:%S UTC"
 

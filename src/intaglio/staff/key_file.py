@@ -1,4 +1,4 @@
-"""The key file of an officer: PKCS#8, encrypted under a passphrase by scrypt and AES-256 (RFC 8018, RFC 7914).
+"""The key file of a person: PKCS#8, encrypted under a passphrase by scrypt and AES-256 (RFC 8018, RFC 7914).
 
 Written here because pyca's own encryption stretches the passphrase with 2048 rounds of PBKDF2 only, which is far too
 little for a file that travels. `openssl pkey` opens it too.
@@ -22,8 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from intaglio.errors import Conflict, ContentRefused, Malformed, Unauthenticated
 from intaglio.pki.der import element, integer, object_identifier
-
-SecretKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
+from intaglio.staff.signature import SecretKey
 
 ALGORITHMS = ("ed25519", "p-256")
 LEAST_PASSPHRASE = 12
@@ -92,11 +91,11 @@ def unlock(path: Path, passphrase: str) -> SecretKey:
     except OSError as error:
         raise Malformed(f"{path} cannot be read.", {"key": str(error.strerror)}) from error
     if b"-----BEGIN ENCRYPTED PRIVATE KEY-----" not in pem:
-        raise Malformed(f"{path} is not an officer's key file.", {"key": "must be an encrypted PKCS#8 key"})
+        raise Malformed(f"{path} is not a person's key file.", {"key": "must be an encrypted PKCS#8 key"})
     try:
         key = load_pem_private_key(pem, passphrase.encode())
     except (ValueError, TypeError) as error:
         raise Unauthenticated("The passphrase does not open the key file.", {"secret": "wrong"}) from error
     if isinstance(key, ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey):
         return key
-    raise Malformed(f"{path} is not an officer's key file.", {"key": "must be Ed25519 or P-256"})
+    raise Malformed(f"{path} is not a person's key file.", {"key": "must be Ed25519 or P-256"})

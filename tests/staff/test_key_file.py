@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from custodians import ceremony
-from intaglio.ceremony import key_file
 from intaglio.errors import Malformed, Unauthenticated
+from intaglio.staff import key_file
 from served import run
 
 PASSPHRASE = "a passphrase, for once"
