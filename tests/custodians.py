@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from commands import BIN, run
 from intaglio.ceremony.examples import example
 from intaglio.ceremony.officer import block
 from intaglio.staff.signature import low
-from served import BIN, run
 
 PASSPHRASE = "correct horse battery staple"
 NAMES = ("alice", "bob", "carol")

@@ -5,6 +5,7 @@
     │   ├── Malformed           not readable as what it should be
     │   ├── Unauthenticated     who asks is not known
     │   │   └── TokenMissing    no token was sent at all
+    │   ├── NotAllowed          known, and without the right to it
     │   ├── AccountNotActive    suspended or closed
     │   ├── QuotaSpent          final until the quota is raised
     │   ├── NotFound            unknown, somebody else's, or expired: one wording
@@ -45,6 +46,10 @@ class Unauthenticated(RequestRefused):
 
 class TokenMissing(Unauthenticated):
     """No access token was sent at all."""
+
+
+class NotAllowed(RequestRefused):
+    """Who asks is known and has no right to it, or not alone."""
 
 
 class AccountNotActive(RequestRefused):

@@ -158,6 +158,7 @@ def test_renewed_certificate_works_beside_the_old_one(served: Served, account: s
 
 
 def test_the_services_own_certificates_are_renewed_and_the_cas_are_not(served: Served) -> None:
+    served.staffed()
     settings = served.home / "intaglio.toml"
     before = settings.read_text()
     settings.write_text(before.replace('"127.0.0.1"', '"127.0.0.1", "sign.example.com"', 1))
@@ -170,11 +171,12 @@ def test_the_services_own_certificates_are_renewed_and_the_cas_are_not(served: S
     served.intaglio("certificate", "renew", "issuing-ocsp")
     authority, root = served.home / "pki/issuing.crt", served.home / "pki/root.crt"
     run("openssl", "verify", "-CAfile", root, "-untrusted", authority, served.home / "pki/issuing-ocsp.crt")
-    refused = run(BIN / "intaglio", "certificate", "renew", "issuing", "--home", served.home, check=False)
+    command = (BIN / "intaglio", "certificate", "renew", "issuing", "--home", served.home)
+    refused = run(*command, check=False, environment=served.environment)
     assert (refused.returncode, b"name" in refused.stderr) == (1, True)
     entry = served.intaglio("ledger", "show", "--kind", "certificate.issued", "--most", "1")[0]
     assert entry["details"]["member"] == "issuing-ocsp"
-    assert entry["actor"].startswith("os:")
+    assert entry["actor"].startswith("staff:")
 
 
 def test_every_command_answers_help_and_names_an_unknown_home(tmp_path: Path) -> None:

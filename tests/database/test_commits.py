@@ -27,6 +27,8 @@ from intaglio.pki.hierarchy import Hierarchy
 from intaglio.revocation.register import certificates, revocation_lists
 from intaglio.signing.engine import Spending, Spent
 from intaglio.signing.register import identities
+from intaglio.staff.approvals import approvals
+from intaglio.staff.register import staff, staff_certificates
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 # Every register hangs its tables on the metadata when it is imported.
@@ -41,6 +43,9 @@ TABLES = (
     epochs,
     identity_keys,
     identities,
+    staff,
+    staff_certificates,
+    approvals,
     ledger,
     revision,
 )

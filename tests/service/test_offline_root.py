@@ -172,6 +172,7 @@ def test_a_responder_of_an_offline_root_is_renewed_for_its_key(
 ) -> None:
     before = home.certificate("root-ocsp")
     request, signed = tmp_path / "root-ocsp.csr", tmp_path / "root-ocsp.crt"
+    service.staffed()
     service.intaglio("certificate", "renew", "root-ocsp", "--request", request)
     csr = x509.load_pem_x509_csr(request.read_bytes())
     made = authorities.sign_request(vault, "root", csr, profile="ocsp", title="Root CA OCSP Responder", now=now())
@@ -179,7 +180,8 @@ def test_a_responder_of_an_offline_root_is_renewed_for_its_key(
     service.intaglio("certificate", "renew", "root-ocsp", "--certificate", signed)
     for options in (("issuing-ocsp",), ("issuing", "--request", tmp_path / "x"), ("issuing", "--certificate", signed)):
         again = ("certificate", "renew", *options, "--home", service.home)
-        assert run(BIN / "intaglio", *again, check=False).returncode == (0 if len(options) == 1 else 1)
+        done = run(BIN / "intaglio", *again, check=False, environment=service.environment)
+        assert done.returncode == (0 if len(options) == 1 else 1)
     after = home.certificate("root-ocsp")
     assert after != before
     assert after.public_key() == before.public_key()

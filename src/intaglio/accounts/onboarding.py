@@ -98,9 +98,14 @@ def set_policy(connection: Connection, chain: Chain, account_id: str, document: 
         raise Malformed("A policy is a JSON object.", {"policy": "must be an object"})
     policy.propose(document, PROFILES[PROFILE_OF[account.kind]])
     version = register.set_policy(connection, account_id, document, chain.actor, now)
-    digest = hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
-    _record(connection, chain, now, "policy.set", account_id, {"version": version, "sha256": digest})
+    details = {"version": version, "sha256": policy_hash(document)}
+    _record(connection, chain, now, "policy.set", account_id, details)
     return version
+
+
+def policy_hash(document: Any) -> str:
+    """Return the SHA-256, hex, by which entries name a policy document."""
+    return hashlib.sha256(msgspec.json.encode(document, order="sorted")).hexdigest()
 
 
 def read_csr(pem: bytes) -> PublicKey:

@@ -30,6 +30,7 @@ class Problem(msgspec.Struct, frozen=True):
 STATUS: Mapping[type[errors.IntaglioError], int] = {
     errors.Malformed: 400,
     errors.Unauthenticated: 401,
+    errors.NotAllowed: 403,
     errors.AccountNotActive: 403,
     errors.QuotaSpent: 403,
     errors.NotFound: 404,

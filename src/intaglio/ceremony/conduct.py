@@ -46,6 +46,7 @@ from intaglio.ceremony.transcript import Transcript, statement
 from intaglio.clock import Clock
 from intaglio.errors import ClockUntrusted, Conflict, IntaglioError
 from intaglio.service.home import Home, open_home
+from intaglio.service.oversight import check_ceremony
 
 _MOST_ERROR = 500
 # A time daemon may set the clock back by less than this without anyone noticing.
@@ -95,6 +96,7 @@ class Conduct:
                 raise Conflict("The script expects that there is no home yet.", {"home": f"{self._path} exists"})
         else:
             self._home = open_home(self._path)
+            check_ceremony(self._home, script.sha256)
         for step in script.steps:
             filing.check_free(self._files, step.outputs.values())
         begun = Begun(

@@ -1,6 +1,7 @@
 """`intaglio account`: open, list, show, suspend, resume and close accounts."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -10,10 +11,14 @@ from intaglio.accounts import credentials, onboarding, quota, register
 from intaglio.accounts.kinds import Kind
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.register import Account, State
+from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
 from intaglio.database.engine import reading, transaction
 from intaglio.pki.hierarchy import Hierarchy
+from intaglio.service.acts import CreateAccount, OfAccount
 from intaglio.service.home import open_home
+from intaglio.service.oversight import for_account, submit
+from intaglio.staff.signature import SecretKey
 
 app = typer.Typer(help="Accounts: who may use the service.", no_args_is_help=True)
 
@@ -35,23 +40,25 @@ def create(
     test: Annotated[bool, typer.Option("--test", help="Issue from the test hierarchy.")] = False,
     quota_signatures: Annotated[int, typer.Option(min=0, help="Signatures granted.")] = 10_000,
     quota_timestamps: Annotated[int, typer.Option(min=0, help="Time-stamps granted.")] = 10_000,
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Open an account; prints its account_id."""
-    opened = open_home(home)
-    with transaction(opened.engine) as connection:
-        account = onboarding.create_account(
-            connection,
-            opened.chain,
-            name=name,
-            kind=kind,
-            hierarchy=Hierarchy.TEST if test else Hierarchy.PRODUCTION,
-            organization=organization,
-            country=country,
-            granted={Resource.SIGNATURES: quota_signatures, Resource.TIMESTAMPS: quota_timestamps},
-            now=datetime.now(UTC),
-        )
+    """Open an account, one for tests at once; prints its account_id. One of production waits for a second person."""
+    asked = CreateAccount(
+        name=name,
+        kind=kind,
+        hierarchy=Hierarchy.TEST if test else Hierarchy.PRODUCTION,
+        organization=organization,
+        country=country,
+        quotas={Resource.SIGNATURES: quota_signatures, Resource.TIMESTAMPS: quota_timestamps},
+    )
+    outcome = submit(open_home(home), key_of(acting, secret), "account.create", asked, datetime.now(UTC))
+    if not outcome.done:
+        told(outcome, None, "", as_json=as_json)
+        return
+    account = msgspec.convert(outcome.result, Account)
     say(
         _fields(account),
         f"account_id: {account.id}\n{account.hierarchy} account {account.name!r} of kind {account.kind}, active.",
@@ -105,29 +112,50 @@ def show(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: Jso
     say(found, "\n".join(lines), as_json=as_json, then=f"intaglio policy show {account}")
 
 
-def _change(account: str, state: State, home: HomeOption, *, as_json: bool) -> None:
-    opened = open_home(home)
-    with transaction(opened.engine) as connection:
-        changed = onboarding.change_state(connection, opened.chain, account, state, datetime.now(UTC))
+def _change(account: str, act: str, state: State, key: SecretKey | None, home: Path, *, as_json: bool) -> None:
+    now = datetime.now(UTC)
+    acting = for_account(open_home(home), key, act, account, now)
+    with transaction(acting.engine) as connection:
+        changed = onboarding.change_state(connection, acting.chain, account, state, now)
     say(_fields(changed), f"The account {changed.name!r} is {changed.state}.", as_json=as_json)
 
 
 @app.command()
 @command
-def suspend(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
-    """Suspend an account: every request of it is refused within a second."""
-    _change(account, State.SUSPENDED, home, as_json=as_json)
+def suspend(
+    account: AccountArgument,
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Suspend an account: every request of it is refused within a second; one person is enough."""
+    _change(account, "account.suspend", State.SUSPENDED, key_of(acting, secret), home, as_json=as_json)
 
 
 @app.command()
 @command
-def resume(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
-    """Let a suspended account work again."""
-    _change(account, State.ACTIVE, home, as_json=as_json)
+def resume(
+    account: AccountArgument,
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a suspended account work again; for one of production this waits for a second person."""
+    outcome = submit(open_home(home), key_of(acting, secret), "account.resume", OfAccount(account), datetime.now(UTC))
+    name = outcome.result["name"] if outcome.done else ""
+    told(outcome, outcome.result, f"The account {name!r} is active.", as_json=as_json)
 
 
 @app.command()
 @command
-def close(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+def close(
+    account: AccountArgument,
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
     """Close an account for good."""
-    _change(account, State.CLOSED, home, as_json=as_json)
+    _change(account, "account.close", State.CLOSED, key_of(acting, secret), home, as_json=as_json)

@@ -1,10 +1,10 @@
 """`intaglio ceremony`: key ceremonies as files: an officer's key, a script, a run, a transcript verified."""
 
 import hashlib
-import os
 import re
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
@@ -17,10 +17,15 @@ from intaglio.ceremony.officer import Officer, SecretOfficer, block
 from intaglio.ceremony.transcript import MOST_OCTETS, Transcript
 from intaglio.ceremony.verification import Verdict
 from intaglio.ceremony.verification import verify as verify_transcript
+from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
+from intaglio.cli.secret import new_passphrase, resolved
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
 from intaglio.clock import SystemClock
-from intaglio.errors import ContentRefused, Malformed
+from intaglio.errors import Malformed
 from intaglio.pki.text import visible
+from intaglio.service.acts import HoldCeremony
+from intaglio.service.home import open_home
+from intaglio.service.oversight import submit
 from intaglio.staff import key_file
 from intaglio.staff.signature import fingerprint
 
@@ -50,7 +55,7 @@ def officer(
     The key file is PKCS#8, encrypted under a passphrase that is asked for twice.
     """
     rules.check_name(name, role)
-    passphrase = _resolved(secret) if secret is not None else _new_passphrase()
+    passphrase = resolved(secret) if secret is not None else new_passphrase()
     key, pem = key_file.make(algorithm, passphrase)
     key_file.write(out, pem)
     public = key.public_key()
@@ -83,6 +88,22 @@ def plan(
     tables = [_text(path) for path in officer or ()]
     text = examples.example(example or "", tables)
     say({"script": text}, text.rstrip(), as_json=as_json)
+
+
+@app.command()
+@command
+def allow(
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="The script, a TOML file.")],
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask for a ceremony by this script to be allowed at a home with staff; a security officer decides."""
+    found = reading.load(script)
+    asked = HoldCeremony(found.sha256, found.title)
+    outcome = submit(open_home(home), key_of(acting, secret), "authority.ceremony", asked, datetime.now(UTC))
+    told(outcome, outcome.result, "", as_json=as_json)
 
 
 @app.command()
@@ -172,7 +193,7 @@ class Terminal:
         """Return the officer's secret; None without an answer, or without anyone to ask."""
         reference = self._secrets.get(officer.name)
         if reference is not None:
-            return _resolved(reference)
+            return resolved(reference)
         if not sys.stdin.isatty():
             return None
         what = "passphrase" if isinstance(officer, SecretOfficer) else "PIN"
@@ -224,25 +245,6 @@ def _pairs(option: str, given: list[str] | None) -> dict[str, str]:
             raise Malformed(f"--{option} cannot be used.", {option: "must be NAME=…, once for each officer"})
         found[name] = value
     return found
-
-
-def _resolved(reference: str) -> str:
-    """Return the secret that `file:PATH` or `env:NAME` refers to; raises `Malformed`, never with what was given."""
-    scheme, _, place = reference.partition(":")
-    if scheme == "file" and place:
-        return _text(Path(place)).rstrip("\r\n")
-    if scheme == "env" and place in os.environ:
-        return os.environ[place]
-    raise Malformed("The secret cannot be read.", {"secret": "must be file:PATH or env:NAME, and be there"})
-
-
-def _new_passphrase() -> str:
-    if not sys.stdin.isatty():
-        raise Malformed("There is nobody to ask for a passphrase.", {"secret": "use a terminal, or --secret"})
-    first = getpass(f"New passphrase, at least {key_file.LEAST_PASSPHRASE} characters: ")
-    if getpass("Again: ") != first:
-        raise ContentRefused("No key was made.", {"passphrase": "the two are not the same"})
-    return first
 
 
 def _text(path: Path) -> str:

@@ -10,16 +10,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from intaglio.accounts import onboarding
+from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
-from intaglio.database.engine import transaction
+from intaglio.database.engine import reading, transaction
 from intaglio.errors import Conflict, Malformed
 from intaglio.pki.hierarchy import KeyPlace
-from intaglio.revocation.register import REASONS
-from intaglio.service.authorities import import_list
+from intaglio.revocation.register import REASONS, Standing, find
+from intaglio.service.acts import OF_AUTHORITIES, ImportList, RenewMember, RevokeCertificate, pem
 from intaglio.service.home import open_home
 from intaglio.service.inventory import inventory
-from intaglio.service.renewal import install_renewal, request_renewal
+from intaglio.service.oversight import alone, submit
 from intaglio.service.renewal import renew as renew_certificate
+from intaglio.service.renewal import request_renewal
 
 app = typer.Typer(help="Certificates: see and renew the service's own, revoke any.", no_args_is_help=True)
 
@@ -51,10 +53,15 @@ def _shown(value: object) -> object:
 def import_crl(
     name: Annotated[str, typer.Argument(help="The CA, one whose key is elsewhere.")],
     file: Annotated[Path, typer.Argument(help="Its certificate revocation list, DER or PEM.")],
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish a revocation list that was signed where the CA's key is; OCSP says what it says."""
+    """Publish a revocation list that was signed where the CA's key is; OCSP says what it says.
+
+    This waits for a second person.
+    """
     try:
         content = file.read_bytes()
         der = x509.load_pem_x509_crl(content).public_bytes(Encoding.DER) if b"-----BEGIN" in content else content
@@ -62,9 +69,9 @@ def import_crl(
         raise Malformed(f"{file} cannot be read.", {"file": str(error.strerror)}) from error
     except ValueError as error:
         raise Malformed(f"{file} is not a certificate revocation list.", {"file": str(error)}) from error
-    taken = import_list(open_home(home), name, der, datetime.now(UTC))
-    found = {"name": name, "number": taken.number, "next_update": taken.next_update}
-    say(found, f"The list {taken.number} of {name} is published, until {taken.next_update}.", as_json=as_json)
+    asked = ImportList(name, der)
+    outcome = submit(open_home(home), key_of(acting, secret), "authority.import-crl", asked, datetime.now(UTC))
+    told(outcome, outcome.result, "", as_json=as_json)
 
 
 @app.command()
@@ -75,10 +82,15 @@ def renew(
         Path | None, typer.Option(help="Write a request instead: for a root whose key is elsewhere to sign.")
     ] = None,
     certificate: Annotated[Path | None, typer.Option(help="Take in what was signed for the request (PEM).")] = None,
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Issue a new certificate for one of the service's own keys; `tls` takes the hosts of intaglio.toml."""
+    """Issue a new certificate for one of the service's own keys; `tls` takes the hosts of intaglio.toml.
+
+    For any but `tls` and what is for tests this waits for a second person.
+    """
     if request is not None and certificate is not None:
         raise Malformed("One after the other.", {"certificate": "not together with --request"})
     opened, now = open_home(home), datetime.now(UTC)
@@ -88,14 +100,20 @@ def renew(
         request.write_bytes(request_renewal(opened, name, now).public_bytes(Encoding.PEM))
         say({"name": name, "request": str(request)}, f"Wrote {request}: have the root sign it.", as_json=as_json)
         return
-    if certificate is None:
-        renewed = renew_certificate(opened, name, now)
+    key = key_of(acting, secret)
+    then = "restart the service: it reads its certificates when it starts"
+    if name == "tls" and certificate is None:
+        renewed = renew_certificate(alone(opened, key, "tls.renew", {"name": name}, now), name, now)
+        found = {"name": name, "not_after": renewed.not_valid_after_utc}
     else:
-        renewed = _read_certificate(certificate)
-        install_renewal(opened, name, renewed, now)
-    found = {"name": name, "not_after": renewed.not_valid_after_utc}
-    text = f"{name} has a new certificate, until {renewed.not_valid_after_utc}. The older one stays valid."
-    say(found, text, as_json=as_json, then="restart the service: it reads its certificates when it starts")
+        signed = None if certificate is None else pem(_read_certificate(certificate))
+        outcome = submit(opened, key, "authority.renew", RenewMember(name, signed), now)
+        if not outcome.done:
+            told(outcome, None, "", as_json=as_json)
+            return
+        found = outcome.result
+    text = f"{name} has a new certificate, until {found['not_after']}. The older one stays valid."
+    say(found, text, as_json=as_json, then=then)
 
 
 def _read_certificate(path: Path) -> x509.Certificate:
@@ -113,10 +131,15 @@ def revoke(
     serial: Annotated[str, typer.Argument(help="The serial number in hex.")],
     issuer: Annotated[str, typer.Option(help="The CA that issued it: one of `certificate list`.")] = "issuing",
     reason: Annotated[str, typer.Option(help=f"One of {', '.join(REASONS)}.")] = "unspecified",
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Revoke a certificate for good; OCSP says so within a second, the next CRL too."""
+    """Revoke a certificate for good; OCSP says so within a second, the next CRL too.
+
+    One person can revoke what was issued to others; that of an authority waits for a second one.
+    """
     try:
         number = f"{int(serial.replace(':', ''), 16):x}"
     except ValueError as error:
@@ -126,8 +149,20 @@ def revoke(
     known = {member.name: member for member in opened.roster().authorities}
     if issuer not in known:
         raise Malformed("The issuer is unknown.", {"issuer": f"one of {', '.join(known)}"})
-    with transaction(opened.engine) as connection:
-        standing = onboarding.revoke_certificate(connection, opened.chain, issuer, number, reason, now)
+    key = key_of(acting, secret)
+    with reading(opened.engine) as connection:
+        held = find(connection, issuer, number)
+    if held is not None and held.profile in OF_AUTHORITIES:
+        outcome = submit(opened, key, "authority.revoke", RevokeCertificate(issuer, number, reason), now)
+        if not outcome.done:
+            told(outcome, None, "", as_json=as_json)
+            return
+        standing = msgspec.convert(outcome.result, Standing)
+    else:
+        about = {"issuer": issuer, "serial": number, "reason": reason}
+        acting_home = alone(opened, key, "certificate.revoke", about, now, guarded=not known[issuer].test)
+        with transaction(opened.engine) as connection:
+            standing = onboarding.revoke_certificate(connection, acting_home.chain, issuer, number, reason, now)
     text = f"Revoked {standing.subject} ({issuer}/{standing.serial}): {reason}."
     if known[issuer].key != KeyPlace.HERE:
         text += f"\nOCSP says so. Its list is signed where the key of {issuer} is: revoke it there and import the list."

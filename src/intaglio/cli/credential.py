@@ -12,12 +12,15 @@ import typer
 
 from intaglio.accounts import credentials, onboarding
 from intaglio.accounts.onboarding import Issued
+from intaglio.cli.acting import AsOption, AsSecretOption, key_of
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say
-from intaglio.database.engine import transaction
+from intaglio.database.engine import reading, transaction
 from intaglio.errors import Conflict, Malformed
 from intaglio.keys.algorithm import PublicKey
 from intaglio.revocation.register import REASONS
 from intaglio.service.home import Home, open_home
+from intaglio.service.oversight import for_account
+from intaglio.staff.signature import SecretKey
 
 app = typer.Typer(help="Credentials: what an account proves itself with.", no_args_is_help=True)
 
@@ -75,6 +78,13 @@ def _deliver(home: Home, files: dict[str, BinaryIO], issued: Issued) -> None:
     files["ca.crt"].write(credentials.pem_chain(ca))
 
 
+def _for_credential(home: Path, key: SecretKey | None, act: str, credential_id: str, now: datetime) -> Home:
+    opened = open_home(home)
+    with reading(opened.engine) as connection:
+        credential = credentials.find(connection, credential_id)
+    return for_account(opened, key, act, credential.account_id, now)
+
+
 @app.command()
 @command
 def create(
@@ -82,6 +92,8 @@ def create(
     out: OutOption,
     csr: CsrOption = None,
     public_key: PublicKeyOption = None,
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
@@ -94,7 +106,8 @@ def create(
     if public_key is not None:
         credentials.check_encryption(key)
     name = "credentials.json" if csr else "credentials.enc"
-    opened = open_home(home)
+    now = datetime.now(UTC)
+    opened = for_account(open_home(home), key_of(acting, secret), "credential.create", account, now)
     with _reserved(out, ["client.crt", "ca.crt", name]) as written:
         issued = onboarding.create_credential(
             opened.engine,
@@ -102,7 +115,7 @@ def create(
             opened.issuer("client"),
             account_id=account,
             key=key,
-            now=datetime.now(UTC),
+            now=now,
         )
         if issued.secret is not None:
             plain = msgspec.json.encode(issued.secret) + b"\n"
@@ -127,12 +140,15 @@ def renew(
     out: OutOption,
     csr: CsrOption = None,
     public_key: PublicKeyOption = None,
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Issue a further client certificate for a credential; key, secret and older certificates stay as they are."""
     key = _key(csr, public_key)
-    opened = open_home(home)
+    now = datetime.now(UTC)
+    opened = _for_credential(home, key_of(acting, secret), "credential.renew", credential, now)
     with _reserved(out, ["client.crt", "ca.crt"]) as written:
         issued = onboarding.renew_certificate(
             opened.engine,
@@ -140,7 +156,7 @@ def renew(
             opened.issuer("client"),
             credential_id=credential,
             key=key,
-            now=datetime.now(UTC),
+            now=now,
         )
         _deliver(opened, written, issued)
     found = {"credential_id": credential, "not_after": issued.certificate.not_valid_after_utc}
@@ -152,14 +168,15 @@ def renew(
 def revoke(
     credential: Annotated[str, typer.Argument(metavar="CREDENTIAL", help="The credential's id.")],
     reason: Annotated[str, typer.Option(help=f"One of {', '.join(REASONS)}.")] = "unspecified",
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
     """Revoke a credential, its tokens and its client certificates; in force within a second."""
-    opened = open_home(home)
+    now = datetime.now(UTC)
+    opened = _for_credential(home, key_of(acting, secret), "credential.revoke", credential, now)
     with transaction(opened.engine) as connection:
-        revoked = onboarding.revoke_credential(
-            connection, opened.chain, "client", credential, reason, datetime.now(UTC)
-        )
+        revoked = onboarding.revoke_credential(connection, opened.chain, "client", credential, reason, now)
     found = {"credential_id": revoked.id, "account_id": revoked.account_id, "state": revoked.state}
     say(found, f"The credential {revoked.id} is revoked.", as_json=as_json)

@@ -13,7 +13,19 @@ from intaglio import logs
 from intaglio.accounts.credentials import pem_chain
 from intaglio.api import app as doors
 from intaglio.api.gate import refusal
-from intaglio.cli import account, ceremony, certificate, credential, hsm, identity, ledger, policy, pool
+from intaglio.cli import (
+    account,
+    approvals,
+    ceremony,
+    certificate,
+    credential,
+    hsm,
+    identity,
+    ledger,
+    policy,
+    pool,
+    staff,
+)
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
 from intaglio.errors import ContentRefused
 from intaglio.keys.priority import wait_turns
@@ -40,6 +52,8 @@ app.add_typer(pool.app, name="pool")
 app.add_typer(ceremony.app, name="ceremony")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(hsm.app, name="hsm")
+app.add_typer(staff.app, name="staff")
+app.add_typer(approvals.app, name="approvals")
 
 
 def _version(wanted: bool) -> None:

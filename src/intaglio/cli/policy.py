@@ -10,20 +10,23 @@ import typer
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from intaglio.accounts import onboarding, register
+from intaglio.accounts import register
 from intaglio.accounts.difference import changes
 from intaglio.accounts.kinds import PROFILE_OF
 from intaglio.accounts.policy import load, propose
+from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.certificate_text import described
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
-from intaglio.database.engine import reading, transaction
+from intaglio.database.engine import reading
 from intaglio.errors import IssuanceRefused, Malformed, RequestRefused
 from intaglio.pki import public_key
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.pki.profiles import PROFILES
 from intaglio.pki.signature import names
 from intaglio.pki.text import visible
+from intaglio.service.acts import SetPolicy
 from intaglio.service.home import open_home
+from intaglio.service.oversight import submit
 from intaglio.signing.preview import preview
 
 app = typer.Typer(help="Validation policies: what an account may have certified.", no_args_is_help=True)
@@ -46,17 +49,19 @@ def show(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: Jso
 def set_policy(
     account: AccountArgument,
     file: Annotated[Path, typer.Option(help="The policy as a JSON document.")],
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a policy and put it in force as a new version."""
+    """Check a policy and put it in force as a new version; in production this waits for a second person."""
     document = _read(file, "file")
-    opened = open_home(home)
-    with transaction(opened.engine) as connection:
-        version = onboarding.set_policy(connection, opened.chain, account, document, datetime.now(UTC))
-    found = {"account_id": account, "version": version}
-    then = f"intaglio policy history {account}"
-    say(found, f"Version {version} of the policy is in force.", as_json=as_json, then=then)
+    if not isinstance(document, dict):
+        raise Malformed("A policy is a JSON object.", {"policy": "must be an object"})
+    asked = SetPolicy(account, document)
+    outcome = submit(open_home(home), key_of(acting, secret), "policy.set", asked, datetime.now(UTC))
+    words = f"Version {outcome.result['version']} of the policy is in force." if outcome.done else ""
+    told(outcome, outcome.result, words, as_json=as_json, then=f"intaglio policy history {account}")
 
 
 @app.command(name="test")

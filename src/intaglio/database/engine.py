@@ -70,6 +70,17 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def rehearsal(engine: Engine) -> Iterator[Connection]:
+    """Yield a connection whose work is taken back once the block ends; raises `StoreUnavailable`."""
+    try:
+        with engine.connect() as connection, connection.begin() as begun:
+            yield connection
+            begun.rollback()
+    except SQLAlchemyError as error:
+        raise unavailable(error) from error
+
+
+@contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
     """Yield a connection that sees one snapshot and writes nothing; raises `StoreUnavailable`."""
     try:

@@ -43,21 +43,25 @@ class Entry(msgspec.Struct, frozen=True):
     hash: bytes
 
 
-def chained(chain: str, sequence: int, actor: str, event: Event, previous: bytes) -> Entry:
-    """Return the entry that puts `event`, done by `actor`, behind the one whose hash is `previous`."""
-    body = _encoder.encode(
-        {
-            "chain": chain,
-            "sequence": sequence,
-            "at": event.at,
-            "actor": actor,
-            "kind": event.kind,
-            "account_id": event.account_id,
-            "reference": event.reference,
-            "request_id": event.request_id,
-            "details": event.details,
-        }
-    )
+def chained(chain: str, sequence: int, actor: str, event: Event, previous: bytes, approval: str | None = None) -> Entry:
+    """Return the entry that puts `event`, done by `actor`, behind the one whose hash is `previous`.
+
+    `approval` is the id of that under which it was done, if two people had to agree.
+    """
+    written = {
+        "chain": chain,
+        "sequence": sequence,
+        "at": event.at,
+        "actor": actor,
+        "kind": event.kind,
+        "account_id": event.account_id,
+        "reference": event.reference,
+        "request_id": event.request_id,
+        "details": event.details,
+    }
+    if approval is not None:
+        written["approval"] = approval
+    body = _encoder.encode(written)
     return Entry(chain, sequence, event, body, previous, entry_hash(previous, body))
 
 

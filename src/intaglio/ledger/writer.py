@@ -32,16 +32,24 @@ _insert = Statement(ledger.insert(), [column.name for column in ledger.columns])
 class Chain:
     """The chain that this node writes; every append belongs to the transaction it is given."""
 
-    def __init__(self, actor: str, name: str = "main") -> None:
-        """Write for `actor`: `service`, or `os:` and the name of the operating system's user at a terminal."""
+    def __init__(self, actor: str, name: str = "main", approval: str | None = None) -> None:
+        """Write for `actor`: `service`, `staff:` and the id of a person, or `os:` and the operating system's user.
+
+        With `approval`, every entry says that it was made under it.
+        """
         self.actor = actor
         self.name = name
+        self.approval = approval
         self._head = Statement(
             select(ledger.c.sequence, ledger.c.hash)
             .where(ledger.c.chain == name)
             .order_by(desc(ledger.c.sequence))
             .limit(1)
         )
+
+    def acting(self, actor: str, approval: str | None = None) -> "Chain":
+        """Return the same chain, written for somebody else."""
+        return Chain(actor, self.name, approval)
 
     def append(self, connection: Connection, events: Sequence[Event]) -> list[Entry]:
         """Write `events` in order behind the chain's head and return their entries."""
@@ -52,7 +60,7 @@ class Chain:
         entries: list[Entry] = []
         for event in events:
             sequence += 1
-            entry = chained(self.name, sequence, self.actor, event, previous)
+            entry = chained(self.name, sequence, self.actor, event, previous, self.approval)
             previous = entry.hash
             entries.append(entry)
         if entries:

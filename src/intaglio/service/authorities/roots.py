@@ -22,15 +22,17 @@ from intaglio.service.roster import changing, write
 
 
 def create_root(
-    home: Home, name: str, *, title: str, algorithm: str, test: bool = False, now: datetime
+    home: Home, name: str, *, title: str, algorithm: str, test: bool = False, profile: str = "root", now: datetime
 ) -> x509.Certificate:
-    """Make a key, a root that signs itself, and its OCSP responder; return the root's certificate.
+    """Make a key, a CA that signs itself, and its OCSP responder; return the CA's certificate.
+
+    `profile` is `root`, or that of a CA that signs end certificates and stands alone.
 
     1. that it is asked for is durable; 2. its key is made; 3. it certifies itself, the intention durable before;
     4. so it does with its responder; 5. both are members. Called again, it goes on with what is missing.
     Raises `ContentRefused` (name, title, algorithm), `Conflict` (name or title taken), `KeyUnavailable`.
     """
-    wanted = Member(name, None, "root", title, test, algorithm=algorithm_called(algorithm))
+    wanted = Member(name, None, profile, title, test, algorithm=algorithm_called(algorithm))
     with changing(home.path) as found:
         # 1
         roster = enter(home, found, wanted)
@@ -39,11 +41,11 @@ def create_root(
         # 2
         key = kept_key(home, wanted)
         # 3
-        certificate = certified(home, name, "root", key.public_key())
+        certificate = certified(home, name, profile, key.public_key())
         if certificate is None:
             who = subject(home.settings.name, title)
             issuer = Issuer(name, None, key, home.places, subject=who, test=test)
-            prepared = issuer.prepare("root", subject=who, public_key=key.public_key(), now=now)
+            prepared = issuer.prepare(profile, subject=who, public_key=key.public_key(), now=now)
             certificate = issue(home, issuer, prepared, now, {"member": name})
         place(home, name, certificate)
         # 4

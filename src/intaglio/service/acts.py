@@ -1,0 +1,282 @@
+"""The acts that need two people: what each takes, what it would change, and how it is carried out.
+
+An act is asked for as JSON, so that it can wait, be looked at and be signed. Who may is in `staff.rights`.
+"""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import Connection
+
+from intaglio.accounts import onboarding, register
+from intaglio.accounts.kinds import Kind, starting_policy
+from intaglio.accounts.quota import Resource
+from intaglio.accounts.register import Account
+from intaglio.errors import ContentRefused, Malformed
+from intaglio.ledger.entry import Event
+from intaglio.pki.hierarchy import Hierarchy
+from intaglio.revocation import register as certificates
+from intaglio.service.authorities import import_list
+from intaglio.service.home import Home
+from intaglio.service.renewal import install_renewal, renew, renewable
+from intaglio.service.staffing import Enrolment, Removal, enrol, look_at_enrolment, look_at_removal, read_key, remove
+from intaglio.staff.signature import encoded
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What an act would change: `guarded` False if it needs nobody, as for accounts that are only for tests."""
+
+    before: Any
+    after: Any
+    account_id: str | None = None
+    guarded: bool = True
+
+
+class CreateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new account; quotas None are without limit."""
+
+    name: str
+    kind: Kind
+    hierarchy: Hierarchy
+    organization: str | None
+    country: str | None
+    quotas: dict[Resource, int | None]
+
+
+class OfAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An account, by id."""
+
+    account: str
+
+
+class SetPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A policy document for an account."""
+
+    account: str
+    document: dict[str, Any]
+
+
+class RevokeCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A certificate, by its issuer in the hierarchy and its serial number in hex."""
+
+    issuer: str
+    serial: str
+    reason: str
+
+
+class ImportList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A revocation list, DER, of the CA `name`."""
+
+    name: str
+    crl: bytes
+
+
+class RenewMember(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A member whose end certificate is renewed; `certificate` (PEM) if it was signed elsewhere."""
+
+    name: str
+    certificate: str | None = None
+
+
+class HoldCeremony(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A ceremony, by the SHA-256 (hex) of its script and its title."""
+
+    script: str
+    title: str
+
+
+# The certificates of authorities and of what answers for them; every other is one that was issued to somebody.
+OF_AUTHORITIES = frozenset({"root", "issuing", "tsa", "ocsp", "client-ca", "server-ca"})
+
+Look = Callable[[Home, Connection, Any, datetime], Seen]
+
+
+class Act(msgspec.Struct, frozen=True):
+    """One kind of act: `inside` works in the transaction in which it is agreed on, `outside` in ones of its own.
+
+    `did` says whether the details of the entry that it leaves tell of these parameters.
+    """
+
+    parameters: type[msgspec.Struct]
+    look: Look
+    did: Callable[[Any, Mapping[str, Any]], bool]
+    inside: Callable[[Home, Connection, Any, datetime], Any] | None = None
+    outside: Callable[[Home, Any, datetime], Any] | None = None
+
+    def read(self, parameters: Any) -> Any:
+        """Return parameters that were kept as JSON; raises `Malformed`."""
+        try:
+            return msgspec.convert(parameters, self.parameters)
+        except msgspec.ValidationError as error:
+            raise Malformed("The act cannot be read.", {"parameters": str(error)}) from error
+
+
+# Accounts ----------------------------------------------------------------------------------------
+
+
+def _look_at_new(_home: Home, _connection: Connection, asked: CreateAccount, _now: datetime) -> Seen:
+    policy = starting_policy(asked.kind, asked.organization, asked.country)
+    after = {**msgspec.to_builtins(asked), "policy": policy}
+    return Seen(None, after, guarded=asked.hierarchy == Hierarchy.PRODUCTION)
+
+
+def _create(home: Home, connection: Connection, asked: CreateAccount, now: datetime) -> Any:
+    return onboarding.create_account(
+        connection,
+        home.chain,
+        name=asked.name,
+        kind=asked.kind,
+        hierarchy=asked.hierarchy,
+        organization=asked.organization,
+        country=asked.country,
+        granted=asked.quotas,
+        now=now,
+    )
+
+
+def _guarded(account: Account) -> bool:
+    return account.hierarchy == Hierarchy.PRODUCTION
+
+
+def _look_at_suspended(_home: Home, connection: Connection, asked: OfAccount, _now: datetime) -> Seen:
+    account = register.find(connection, asked.account)
+    after = {"name": account.name, "state": register.State.ACTIVE}
+    return Seen({"name": account.name, "state": account.state}, after, account.id, guarded=_guarded(account))
+
+
+def _resume(home: Home, connection: Connection, asked: OfAccount, now: datetime) -> Any:
+    return onboarding.change_state(connection, home.chain, asked.account, register.State.ACTIVE, now)
+
+
+def _look_at_policy(_home: Home, connection: Connection, asked: SetPolicy, _now: datetime) -> Seen:
+    account = register.find(connection, asked.account)
+    document, _ = register.policy_document(connection, asked.account)
+    return Seen(document, asked.document, account.id, guarded=_guarded(account))
+
+
+def _set_policy(home: Home, connection: Connection, asked: SetPolicy, now: datetime) -> Any:
+    version = onboarding.set_policy(connection, home.chain, asked.account, asked.document, now)
+    return {"account_id": asked.account, "version": version}
+
+
+# Authorities -------------------------------------------------------------------------------------
+
+
+def _look_at_certificate(home: Home, connection: Connection, asked: RevokeCertificate, _now: datetime) -> Seen:
+    standing = certificates.find(connection, asked.issuer, asked.serial)
+    if standing is None:
+        raise ContentRefused("There is no such certificate.", {"serial": "unknown to this issuer"})
+    before = {"subject": standing.subject, "profile": standing.profile, "state": str(standing.state)}
+    after = {**before, "state": "revoked", "reason": asked.reason}
+    return Seen(before, after, guarded=not home.roster().member(asked.issuer).test)
+
+
+def _revoke(home: Home, connection: Connection, asked: RevokeCertificate, now: datetime) -> Any:
+    return onboarding.revoke_certificate(connection, home.chain, asked.issuer, asked.serial, asked.reason, now)
+
+
+def _look_at_list(home: Home, connection: Connection, asked: ImportList, _now: datetime) -> Seen:
+    try:
+        crl = x509.load_der_x509_crl(asked.crl)
+        entries = sorted(certificates.serial_text(one.serial_number) for one in crl)
+        after = {"issuer": crl.issuer.rfc4514_string(), "until": crl.next_update_utc, "revoked": entries}
+    except ValueError as error:
+        raise Malformed("This is not a certificate revocation list in DER.", {"crl": str(error)}) from error
+    latest = certificates.latest_list(connection, asked.name)
+    before = None if latest is None else {"number": latest.number, "until": latest.next_update}
+    guarded = not home.roster().member(asked.name).test
+    return Seen(msgspec.to_builtins(before), msgspec.to_builtins(after), guarded=guarded)
+
+
+def _import(home: Home, asked: ImportList, now: datetime) -> Any:
+    taken = import_list(home, asked.name, asked.crl, now)
+    return {"name": asked.name, "number": taken.number, "next_update": taken.next_update}
+
+
+def _look_at_member(home: Home, _connection: Connection, asked: RenewMember, _now: datetime) -> Seen:
+    roster = home.roster()
+    member = roster.member(asked.name)
+    if asked.certificate is None and asked.name not in renewable(roster):
+        raise ContentRefused("This cannot be renewed here.", {"name": f"one of {', '.join(renewable(roster))}"})
+    held = home.certificate(asked.name)
+    before = {"serial": certificates.serial_text(held.serial_number), "not_after": held.not_valid_after_utc}
+    after = "a new certificate for the same key and name"
+    return Seen(msgspec.to_builtins(before), after, guarded=not member.test)
+
+
+def _renew(home: Home, asked: RenewMember, now: datetime) -> Any:
+    if asked.certificate is None:
+        renewed = renew(home, asked.name, now)
+    else:
+        renewed = x509.load_pem_x509_certificate(asked.certificate.encode())
+        install_renewal(home, asked.name, renewed, now)
+    return {"name": asked.name, "not_after": renewed.not_valid_after_utc}
+
+
+def _look_at_ceremony(_home: Home, _connection: Connection, asked: HoldCeremony, _now: datetime) -> Seen:
+    return Seen(None, {"script": asked.script, "title": asked.title})
+
+
+def _allow(home: Home, connection: Connection, asked: HoldCeremony, now: datetime) -> Any:
+    event = Event(now, "ceremony.allowed", reference=asked.script, details={"title": asked.title})
+    home.chain.append(connection, [event])
+    return {"script": asked.script}
+
+
+# People ------------------------------------------------------------------------------------------
+
+
+def _look_at_person(home: Home, connection: Connection, asked: Enrolment, now: datetime) -> Seen:
+    return Seen(None, look_at_enrolment(home, connection, asked, now), asked.account)
+
+
+def _look_at_leaving(_home: Home, connection: Connection, asked: Removal, now: datetime) -> Seen:
+    before, after = look_at_removal(connection, asked, now)
+    return Seen(before, after)
+
+
+def _says(*fields: str) -> Callable[[Any, Mapping[str, Any]], bool]:
+    def did(asked: Any, details: Mapping[str, Any]) -> bool:
+        plain = msgspec.to_builtins(asked)
+        return all(details.get(field) == plain[field] for field in fields)
+
+    return did
+
+
+def _set_it(asked: SetPolicy, details: Mapping[str, Any]) -> bool:
+    return bool(details.get("sha256") == onboarding.policy_hash(asked.document))
+
+
+def _took_it_in(asked: ImportList, details: Mapping[str, Any]) -> bool:
+    return bool(details.get("issuer") == asked.name)
+
+
+def _took_in(asked: Enrolment, details: Mapping[str, Any]) -> bool:
+    same = details.get("name") == asked.name and details.get("account") == asked.account
+    key = b64encode(encoded(read_key(asked.csr))).decode("ascii")
+    return bool(same and set(details.get("roles", ())) == set(asked.roles) and details.get("key") == key)
+
+
+_IN_ACCOUNTS = _says("name", "kind", "hierarchy", "organization", "country", "quotas")
+
+ACTS: Mapping[str, Act] = {
+    "account.create": Act(CreateAccount, _look_at_new, _IN_ACCOUNTS, inside=_create),
+    "account.resume": Act(OfAccount, _look_at_suspended, _says(), inside=_resume),
+    "policy.set": Act(SetPolicy, _look_at_policy, _set_it, inside=_set_policy),
+    "authority.revoke": Act(RevokeCertificate, _look_at_certificate, _says(), inside=_revoke),
+    "authority.import-crl": Act(ImportList, _look_at_list, _took_it_in, outside=_import),
+    "authority.renew": Act(RenewMember, _look_at_member, _says(), outside=_renew),
+    "authority.ceremony": Act(HoldCeremony, _look_at_ceremony, _says("title"), inside=_allow),
+    "staff.enrol": Act(Enrolment, _look_at_person, _took_in, outside=enrol),
+    "staff.remove": Act(Removal, _look_at_leaving, _says("person"), inside=remove),
+}
+
+
+def pem(certificate: x509.Certificate) -> str:
+    """Return a certificate as parameters hold it."""
+    return certificate.public_bytes(Encoding.PEM).decode("ascii")
