@@ -50,7 +50,7 @@ def test_an_account_of_production_needs_a_second_different_person(staff: Staff) 
     )
     assert staff.intaglio(*other, who="vito", ok=False).keys() == {"sha256"}
     made = staff.intaglio(*agree, who="vito")["result"]
-    assert staff.intaglio("account", "show", made["id"])["name"] == "A"
+    assert staff.intaglio("account", "show", made["account_id"])["name"] == "A"
     assert staff.intaglio(*agree, who="vito", ok=False) == {"approval": "does not wait any more"}
     denied = staff.intaglio("ledger", "show", "--kind", "approval.denied")
     assert {one["details"]["reason"] for one in denied} >= {"Who asked cannot decide.", "It is done."}
@@ -80,7 +80,7 @@ def test_who_is_unknown_or_removed_does_nothing(staff: Staff) -> None:
 
 def test_what_was_shown_is_what_is_agreed_to(staff: Staff, tmp_path: Path) -> None:
     """A policy that changed since it was looked at, and a request that somebody rewrote, are both refused."""
-    account = staff.agree(staff.intaglio(*PRODUCTION, "P", who="otto"), "vera")["id"]
+    account = staff.agree(staff.intaglio(*PRODUCTION, "P", who="otto"), "vera")["account_id"]
     document = staff.intaglio("policy", "show", account)
     asked = []
     for country in ("FR", "NL"):
@@ -117,7 +117,9 @@ def test_what_was_shown_is_what_is_agreed_to(staff: Staff, tmp_path: Path) -> No
 
 
 def test_an_accounts_own_people_act_for_it_alone(staff: Staff, tmp_path: Path) -> None:
-    accounts = [staff.agree(staff.intaglio(*PRODUCTION, name, who="otto"), "vera")["id"] for name in ("own", "other")]
+    accounts = [
+        staff.agree(staff.intaglio(*PRODUCTION, name, who="otto"), "vera")["account_id"] for name in ("own", "other")
+    ]
     enrol = ("staff", "enrol", "dora", "--csr", staff.csr("dora"), "--role", "developer")
     assert staff.intaglio(*enrol, who="ann", ok=False).keys() == {"account"}
     staff.agree(staff.intaglio(*enrol, "--account", accounts[0], who="ann"), "bob")

@@ -20,6 +20,7 @@ from intaglio.pki.hierarchy import Hierarchy
 from intaglio.service import oversight, staffing
 from intaglio.service.acts import ACTS, CreateAccount
 from intaglio.service.home import Home
+from intaglio.staff import register
 from intaglio.staff.register import Person
 from intaglio.staff.replay import GUARDED
 from intaglio.staff.rights import RIGHTS, Role
@@ -116,7 +117,7 @@ def test_another_content_than_agreed_to_is_found(people: People, monkeypatch: py
 def statement(people: People, deed: Deed, who: str, **changes: object) -> dict[str, str]:
     asked = next(one for one in oversight.audit(people.home).asked.values() if one.act == "account.create")
     with transaction(people.home.engine) as connection:
-        known = oversight.register.identify(connection, people.keys[who].public_key(), NOW)
+        known = register.identify(connection, people.keys[who].public_key(), NOW)
     made = msgspec.structs.replace(asked, deed=deed, person=known.person.id, certificate=known.certificate)
     return signed(people.keys[who], msgspec.structs.replace(made, **changes))
 
@@ -165,7 +166,7 @@ def test_a_signature_of_somebody_else_is_found(people: People) -> None:
 def test_people_whom_nobody_took_in_are_found(people: People) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
     told = staffing._told(
-        Person("0" * 32, "mallory", (Role.SECURITY_OFFICER,), None, oversight.register.State.ACTIVE, NOW),
+        Person("0" * 32, "mallory", (Role.SECURITY_OFFICER,), None, register.State.ACTIVE, NOW),
         key.public_key(),
         people.home.certificate("officers"),
     )

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -10,12 +10,12 @@ import typer
 from intaglio.accounts import credentials, onboarding, quota, register
 from intaglio.accounts.kinds import Kind
 from intaglio.accounts.quota import Resource
-from intaglio.accounts.register import Account, State
+from intaglio.accounts.register import State
 from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
 from intaglio.database.engine import reading, transaction
 from intaglio.pki.hierarchy import Hierarchy
-from intaglio.service.acts import CreateAccount, OfAccount
+from intaglio.service.acts import CreateAccount, OfAccount, account_fields
 from intaglio.service.home import open_home
 from intaglio.service.oversight import for_account, submit
 from intaglio.staff.signature import SecretKey
@@ -23,11 +23,6 @@ from intaglio.staff.signature import SecretKey
 app = typer.Typer(help="Accounts: who may use the service.", no_args_is_help=True)
 
 AccountArgument = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's id.")]
-
-
-def _fields(account: Account) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(account)
-    return {"account_id": found.pop("id"), **found}
 
 
 @app.command()
@@ -58,12 +53,13 @@ def create(
     if not outcome.done:
         told(outcome, None, "", as_json=as_json)
         return
-    account = msgspec.convert(outcome.result, Account)
+    made = outcome.result
+    account_id = made["account_id"]
     say(
-        _fields(account),
-        f"account_id: {account.id}\n{account.hierarchy} account {account.name!r} of kind {account.kind}, active.",
+        made,
+        f"account_id: {account_id}\n{made['hierarchy']} account {name!r} of kind {kind}, active.",
         as_json=as_json,
-        then=f"intaglio credential create --account {account.id} --csr client.csr --out client",
+        then=f"intaglio credential create --account {account_id} --csr client.csr --out client",
     )
 
 
@@ -72,7 +68,7 @@ def create(
 def list_accounts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """List all accounts, oldest first."""
     with reading(open_home(home).engine) as connection:
-        rows = [_fields(account) for account in register.every(connection)]
+        rows = [account_fields(account) for account in register.every(connection)]
     text = table(rows, ["account_id", "name", "kind", "hierarchy", "state"]) if rows else "There is no account yet."
     say(rows, text, as_json=as_json, then="intaglio account show ACCOUNT")
 
@@ -82,7 +78,7 @@ def list_accounts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) 
 def show(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Show an account with its credentials and quotas."""
     with reading(open_home(home).engine) as connection:
-        found = _fields(register.find(connection, account))
+        found = account_fields(register.find(connection, account))
         found["quotas"] = {
             str(resource): msgspec.to_builtins(quota.read(connection, account, resource)) for resource in Resource
         }
@@ -117,7 +113,7 @@ def _change(account: str, act: str, state: State, key: SecretKey | None, home: P
     acting = for_account(open_home(home), key, act, account, now)
     with transaction(acting.engine) as connection:
         changed = onboarding.change_state(connection, acting.chain, account, state, now)
-    say(_fields(changed), f"The account {changed.name!r} is {changed.state}.", as_json=as_json)
+    say(account_fields(changed), f"The account {changed.name!r} is {changed.state}.", as_json=as_json)
 
 
 @app.command()

@@ -126,7 +126,7 @@ def _look_at_new(_home: Home, _connection: Connection, asked: CreateAccount, _no
 
 
 def _create(home: Home, connection: Connection, asked: CreateAccount, now: datetime) -> Any:
-    return onboarding.create_account(
+    account = onboarding.create_account(
         connection,
         home.chain,
         name=asked.name,
@@ -137,6 +137,13 @@ def _create(home: Home, connection: Connection, asked: CreateAccount, now: datet
         granted=asked.quotas,
         now=now,
     )
+    return account_fields(account)
+
+
+def account_fields(account: Account) -> dict[str, Any]:
+    """Return an account as commands tell of it."""
+    found: dict[str, Any] = msgspec.to_builtins(account)
+    return {"account_id": found.pop("id"), **found}
 
 
 def _guarded(account: Account) -> bool:
@@ -150,7 +157,7 @@ def _look_at_suspended(_home: Home, connection: Connection, asked: OfAccount, _n
 
 
 def _resume(home: Home, connection: Connection, asked: OfAccount, now: datetime) -> Any:
-    return onboarding.change_state(connection, home.chain, asked.account, register.State.ACTIVE, now)
+    return account_fields(onboarding.change_state(connection, home.chain, asked.account, register.State.ACTIVE, now))
 
 
 def _look_at_policy(_home: Home, connection: Connection, asked: SetPolicy, _now: datetime) -> Seen:
@@ -203,6 +210,8 @@ def _look_at_member(home: Home, _connection: Connection, asked: RenewMember, _no
     member = roster.member(asked.name)
     if asked.certificate is None and asked.name not in renewable(roster):
         raise ContentRefused("This cannot be renewed here.", {"name": f"one of {', '.join(renewable(roster))}"})
+    if asked.certificate is not None and member.profile not in {"tsa", "ocsp"}:
+        raise ContentRefused("A CA comes in by a ceremony.", {"name": "no TSA or responder"})
     held = home.certificate(asked.name)
     before = {"serial": certificates.serial_text(held.serial_number), "not_after": held.not_valid_after_utc}
     after = "a new certificate for the same key and name"
