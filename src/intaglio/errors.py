@@ -8,6 +8,7 @@
     │   ├── NotAllowed          known, and without the right to it
     │   ├── AccountNotActive    suspended or closed
     │   ├── QuotaSpent          final until the quota is raised
+    │   ├── RateLimited         too many at once; later will do
     │   ├── NotFound            unknown, somebody else's, or expired: one wording
     │   ├── ContentRefused      readable, but not allowed; every field is named
     │   ├── WeakKey             a key that must not be certified
@@ -58,6 +59,17 @@ class AccountNotActive(RequestRefused):
 
 class QuotaSpent(RequestRefused):
     """Nothing is left of the quota; retrying does not help."""
+
+
+class RateLimited(RequestRefused):
+    """More than `limit` requests within `window_seconds`; the next may come after `retry_after_seconds`."""
+
+    def __init__(self, limit: int, window_seconds: int, retry_after_seconds: int) -> None:
+        said = {"rate": f"at most {limit} requests in {window_seconds} seconds"}
+        super().__init__("Too many requests: try again later.", said)
+        self.limit = limit
+        self.window_seconds = window_seconds
+        self.retry_after_seconds = retry_after_seconds
 
 
 class NotFound(RequestRefused):

@@ -33,6 +33,7 @@ STATUS: Mapping[type[errors.IntaglioError], int] = {
     errors.NotAllowed: 403,
     errors.AccountNotActive: 403,
     errors.QuotaSpent: 403,
+    errors.RateLimited: 429,
     errors.NotFound: 404,
     errors.ContentRefused: 422,
     errors.WeakKey: 422,
@@ -125,9 +126,24 @@ def of(error: errors.IntaglioError, scope: Any) -> Answer:
             # A request without any authentication gets no error code (RFC 6750 §3.1).
             plain = tuple((n, b'Bearer realm="intaglio"' if n == b"www-authenticate" else v) for n, v in found.headers)
             found = msgspec.structs.replace(found, headers=plain)
+        if isinstance(error, errors.RateLimited):
+            found = msgspec.structs.replace(found, headers=(*found.headers, *_rate_headers(error)))
         return found
     _log.error("%s: %s", type(error).__name__, error, extra={"request_id": scope["state"]["request_id"]})
     return said(scope, status_of(error), "The service cannot do this now: try again.", fields_of(error))
+
+
+def _rate_headers(error: errors.RateLimited) -> tuple[tuple[bytes, bytes], ...]:
+    """Return Retry-After (RFC 9110 §10.2.3) and the limit, of which nothing is left.
+
+    `RateLimit` and `RateLimit-Policy` are those of draft-ietf-httpapi-ratelimit-headers-10.
+    """
+    wait = str(error.retry_after_seconds)
+    return (
+        (b"retry-after", wait.encode()),
+        (b"ratelimit-policy", f'"account";q={error.limit};w={error.window_seconds}'.encode()),
+        (b"ratelimit", f'"account";r=0;t={wait}'.encode()),
+    )
 
 
 def no_method(scope: Any, allowed: str) -> Answer:
