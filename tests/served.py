@@ -137,11 +137,22 @@ def tls(served: Served, folder: Path | None) -> ssl.SSLContext:
     return context
 
 
+def approved_mechanism(served: Served, account: str, *options: str | Path) -> str:
+    """Return the id of a mechanism by which the account may have people certified."""
+    evidence = Path(__file__)
+    said = ("--type", "directory", "--provider", "Example Ltd", "--description", "The directory of its staff")
+    applied = served.intaglio("mechanism", "apply", account, *said, "--evidence", evidence, *options)["mechanism_id"]
+    assert served.intaglio("mechanism", "approve", applied)["state"] == "approved"
+    return str(applied)
+
+
 def make_partner(served: Served, folder: Path, *options: str) -> Partner:
     if "--test" not in options:
         served.staffed()
     account = served.intaglio("account", "create", "--name", folder.name, *options)["account_id"]
     folder.mkdir()
+    if not {"--test", "organization", "partner"}.intersection(options):
+        approved_mechanism(served, account)
     key, csr = folder / "client.key", folder / "client.csr"
     run("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", csr, "-subj", "/CN=x")
     made = served.intaglio("credential", "create", "--account", account, "--csr", csr, "--out", folder)

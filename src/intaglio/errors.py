@@ -9,6 +9,7 @@
     │   ├── AccountNotActive    suspended or closed
     │   ├── QuotaSpent          final until the quota is raised
     │   ├── RateLimited         too many at once; later will do
+    │   ├── NotVerified         nobody was verified in a way that was approved
     │   ├── NotFound            unknown, somebody else's, or expired: one wording
     │   ├── ContentRefused      readable, but not allowed; every field is named
     │   ├── WeakKey             a key that must not be certified
@@ -70,6 +71,10 @@ class RateLimited(RequestRefused):
         self.limit = limit
         self.window_seconds = window_seconds
         self.retry_after_seconds = retry_after_seconds
+
+
+class NotVerified(RequestRefused):
+    """The subject was not verified by a mechanism that is approved."""
 
 
 class NotFound(RequestRefused):

@@ -22,6 +22,7 @@ from intaglio.accounts import credentials, register
 from intaglio.accounts.kinds import PROFILE_OF
 from intaglio.accounts.policy import Policy, load
 from intaglio.accounts.register import Account
+from intaglio.accounts.verification import register as verification
 from intaglio.database.commits import Commits
 from intaglio.database.engine import current_revision
 from intaglio.errors import AccountNotActive, NotFound, StoreUnavailable, Unauthenticated
@@ -43,6 +44,8 @@ class Caller(msgspec.Struct, frozen=True):
     certificate: str
     policy: Policy
     expires: datetime
+    # Those that were approved, whether or not they are over by now.
+    mechanisms: tuple[verification.Mechanism, ...] = ()
 
 
 class Sessions:
@@ -200,6 +203,7 @@ class Sessions:
             certificate,
             load(document, PROFILES[PROFILE_OF[account.kind]]),
             expires.replace(microsecond=0),
+            tuple(verification.every(connection, account.id, verification.State.APPROVED)),
         )
 
 

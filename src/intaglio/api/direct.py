@@ -10,6 +10,7 @@ import msgspec
 
 from intaglio.api import problems
 from intaglio.api.authentication import caller
+from intaglio.api.verification import presented
 from intaglio.errors import IntaglioError, Malformed
 from intaglio.service.composition import Service
 from intaglio.signing.digest import Digest
@@ -61,7 +62,8 @@ class Direct:
         """Create an identity: PEM of its certificate, base64 of a DER OCSP response about it."""
         who = await caller(self._service, scope)
         sent = read_json(await _body(receive) or b"null")
-        made = await create_identity(self._service.engine, who, sent, scope["state"]["request_id"])
+        shown = presented(scope["headers"])
+        made = await create_identity(self._service.engine, who, sent, scope["state"]["request_id"], shown)
         # What stands here has no character that JSON writes otherwise, but for the line ends.
         certificate, status = _pem(made.certificate), base64.b64encode(made.ocsp_response)
         return b'{"id":"%b","signing_cert":"%b","ocsp_response":"%b"}' % (made.id.encode(), certificate, status)

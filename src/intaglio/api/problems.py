@@ -34,6 +34,7 @@ STATUS: Mapping[type[errors.IntaglioError], int] = {
     errors.AccountNotActive: 403,
     errors.QuotaSpent: 403,
     errors.RateLimited: 429,
+    errors.NotVerified: 403,
     errors.NotFound: 404,
     errors.ContentRefused: 422,
     errors.WeakKey: 422,

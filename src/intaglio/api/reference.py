@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from intaglio import __version__
 from intaglio.api import problems, v2
 from intaglio.api.direct import CONTENT_TYPE
+from intaglio.api.verification import VERIFICATION
 
 _IDENTITY = {
     "type": "object",
@@ -70,6 +71,14 @@ _DIGEST = {
     "description": "SHA-256 in hex; upper and lower case are accepted.",
     "schema": {"type": "string", "pattern": "^[0-9A-Fa-f]{64}$"},
 }
+_VERIFICATION = {
+    "name": VERIFICATION,
+    "in": "header",
+    "required": False,
+    "description": 'By which mechanism the subject was verified, and a reference of your own: ID; ref="…". '
+    "Needed where the account has several mechanisms.",
+    "schema": {"type": "string"},
+}
 _ID = {
     "name": "id",
     "in": "path",
@@ -81,7 +90,15 @@ _ID = {
 # method, path, summary, answer, body, parameters, refusals
 _CALLS: list[tuple[str, str, str, str, str | None, list[dict[str, Any]], tuple[int, ...]]] = [
     ("post", "/login", "Exchange API key and secret for a token", "Token", "Login", [], (400, 401, 403)),
-    ("post", "/identity", "Create a signing identity for ten minutes", "Identity", "IdentityRequest", [], (400, 422)),
+    (
+        "post",
+        "/identity",
+        "Create a signing identity for ten minutes",
+        "Identity",
+        "IdentityRequest",
+        [_VERIFICATION],
+        (400, 422),
+    ),
     ("get", "/identity/{id}/sign/{digest}", "Sign a digest", "Signature", None, [_ID, _DIGEST], (403, 404, 422)),
     ("get", "/timestamp/{digest}", "Stamp a digest (RFC 3161)", "Timestamp", None, [_DIGEST], (403, 422)),
     ("get", "/certificate_path", "The issuing certificates below the root", "Path", None, [], ()),
@@ -195,7 +212,7 @@ def page() -> str:
             parts.append(f"<h2><span class=method>{method}</span> <code>/v2{html.escape(path)}</code></h2>")
             parts.append(f"<p>{html.escape(operation['summary'])}.</p>")
             parts.extend(
-                f"<p><code>{{{one['name']}}}</code>: {html.escape(one['description'])}</p>"
+                f"<p><code>{one['name']}</code> ({one['in']}): {html.escape(one['description'])}</p>"
                 for one in operation["parameters"]
             )
             if "requestBody" in operation:

@@ -22,6 +22,7 @@ from intaglio.cli import (
     hsm,
     identity,
     ledger,
+    mechanism,
     policy,
     pool,
     staff,
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.add_typer(account.app, name="account")
 app.add_typer(credential.app, name="credential")
 app.add_typer(policy.app, name="policy")
+app.add_typer(mechanism.app, name="mechanism")
 app.add_typer(certificate.app, name="certificate")
 app.add_typer(identity.app, name="identity")
 app.add_typer(pool.app, name="pool")

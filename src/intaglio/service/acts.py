@@ -17,6 +17,9 @@ from intaglio.accounts import onboarding, register
 from intaglio.accounts.kinds import Kind, starting_policy
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.register import Account
+from intaglio.accounts.verification import decisions
+from intaglio.accounts.verification import register as mechanisms
+from intaglio.accounts.verification.register import Mechanism
 from intaglio.errors import ContentRefused, Malformed
 from intaglio.ledger.entry import Event
 from intaglio.pki.hierarchy import Hierarchy
@@ -59,6 +62,12 @@ class SetPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     account: str
     document: dict[str, Any]
+
+
+class OfMechanism(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A verification mechanism, by id."""
+
+    mechanism: str
 
 
 class RevokeCertificate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,6 +180,27 @@ def _set_policy(home: Home, connection: Connection, asked: SetPolicy, now: datet
     return {"account_id": asked.account, "version": version}
 
 
+def mechanism_fields(mechanism: Mechanism) -> dict[str, Any]:
+    """Return a verification mechanism as commands tell of it."""
+    found: dict[str, Any] = msgspec.to_builtins(mechanism)
+    return {"mechanism_id": found.pop("id"), **found}
+
+
+def _look_at_mechanism(_home: Home, connection: Connection, asked: OfMechanism, _now: datetime) -> Seen:
+    found = mechanisms.find(connection, asked.mechanism)
+    account = register.find(connection, found.account_id)
+    after = {**mechanism_fields(found), "state": mechanisms.State.APPROVED}
+    return Seen({**after, "state": found.state}, after, account.id, guarded=_guarded(account))
+
+
+def _approve_mechanism(home: Home, connection: Connection, asked: OfMechanism, now: datetime) -> Any:
+    return mechanism_fields(decisions.approve(connection, home.chain, asked.mechanism, now))
+
+
+def _resume_mechanism(home: Home, connection: Connection, asked: OfMechanism, now: datetime) -> Any:
+    return mechanism_fields(decisions.resume(connection, home.chain, asked.mechanism, now))
+
+
 # Authorities -------------------------------------------------------------------------------------
 
 
@@ -277,6 +307,8 @@ ACTS: Mapping[str, Act] = {
     "account.create": Act(CreateAccount, _look_at_new, _IN_ACCOUNTS, inside=_create),
     "account.resume": Act(OfAccount, _look_at_suspended, _says(), inside=_resume),
     "policy.set": Act(SetPolicy, _look_at_policy, _set_it, inside=_set_policy),
+    "mechanism.approve": Act(OfMechanism, _look_at_mechanism, _says("mechanism"), inside=_approve_mechanism),
+    "mechanism.resume": Act(OfMechanism, _look_at_mechanism, _says("mechanism"), inside=_resume_mechanism),
     "authority.revoke": Act(RevokeCertificate, _look_at_certificate, _says(), inside=_revoke),
     "authority.import-crl": Act(ImportList, _look_at_list, _took_it_in, outside=_import),
     "authority.renew": Act(RenewMember, _look_at_member, _says(), outside=_renew),

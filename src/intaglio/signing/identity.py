@@ -9,6 +9,8 @@ import msgspec
 from intaglio.accounts.certified import apply
 from intaglio.accounts.kinds import PROFILE_OF
 from intaglio.accounts.sessions import Caller
+from intaglio.accounts.verification.presented import NOTHING, Presented, look
+from intaglio.accounts.verification.register import needed
 from intaglio.errors import IntaglioError
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.keys.custody import SealedKey
@@ -33,13 +35,15 @@ class NewIdentity(msgspec.Struct, frozen=True):
     ocsp_response: bytes
 
 
-async def create_identity(engine: Engine, caller: Caller, request: Any, request_id: str) -> NewIdentity:
+async def create_identity(
+    engine: Engine, caller: Caller, request: Any, request_id: str, presented: Presented = NOTHING
+) -> NewIdentity:
     """Create an identity for the caller's account from a decoded JSON request.
 
-    1. the policy is applied; 2. a key is taken from the pool, 3. and a serial number that is on record; 4. the time is
-    taken, once and after the key exists; 5. the certificate is prepared; 6. it is issued; 7. so is an OCSP response
-    about it; 8. certificate, identity and entry are durable.
-    Raises `Malformed` or `ContentRefused` naming every field, or a `ServiceFault`.
+    1. the policy is applied, and it is looked at by what the subject was verified; 2. a key is taken from the pool,
+    3. and a serial number that is on record; 4. the time is taken, once and after the key exists; 5. the certificate is
+    prepared; 6. it is issued; 7. so is an OCSP response about it; 8. certificate, identity and entry are durable.
+    Raises `Malformed` or `ContentRefused` naming every field, `NotVerified`, or a `ServiceFault`.
     """
     account = caller.account
     # Should the issuer be revoked meanwhile, the key does not stay in memory, past the register that knows of it.
@@ -49,6 +53,7 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
     # 1
     certified = apply(caller.policy, request, today=engine.clock.now().date())
     certified.check_signature(issuer.signs_with)
+    verified = look(caller.mechanisms, presented, engine.clock.now(), needed=needed(account))
     # 2
     sealed = await engine.pool.take(caller.policy.algorithm)
     # 3
@@ -90,6 +95,7 @@ async def create_identity(engine: Engine, caller: Caller, request: Any, request_
             "not_after": prepared.not_after,
             "epoch": sealed.epoch,
             "credential": caller.credential_id,
+            **({} if verified is None else {"verification": verified.details()}),
         },
     )
     certificate, response, key = await _made(engine, prepared, sealed, identity, event)

@@ -21,7 +21,9 @@ from intaglio.staff.statement import Deed, Statement, check_signature, read
 
 GUARDED = frozenset(kind for right in RIGHTS.values() for kind in right.records)
 # Of these only what is of production needs anybody.
-_OF_ACCOUNTS = frozenset({"account.created", "account.resumed", "policy.set"})
+_OF_ACCOUNTS = frozenset(
+    {"account.created", "account.resumed", "policy.set", "mechanism.approved", "mechanism.resumed"}
+)
 
 
 class Finding(msgspec.Struct, frozen=True):
