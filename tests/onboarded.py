@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from custody import beginning
-from intaglio.accounts import onboarding
+from intaglio.accounts import onboarding, sandbox
 from intaglio.accounts.kinds import PROFILE_OF, Kind
 from intaglio.accounts.policy import load
 from intaglio.accounts.quota import Resource
@@ -40,5 +40,6 @@ def caller(home: Home, account_id: str | None = None, **policy: Any) -> Caller:
         else:
             account = find(connection, account_id)
         document, _ = policy_document(connection, account.id)
+        found = sandbox.find(connection, account.id) if account.hierarchy == Hierarchy.TEST else None
     checked = load({**document, **policy}, PROFILES[PROFILE_OF[account.kind]])
-    return Caller(account, "c", "0" * 64, checked, now + timedelta(days=1))
+    return Caller(account, "c", "0" * 64, checked, now + timedelta(days=1), sandbox=found)

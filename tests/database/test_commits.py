@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, select, text, update
 from intaglio.accounts import credentials, quota, register
 from intaglio.accounts.kinds import Kind, starting_policy
 from intaglio.accounts.quota import Resource
+from intaglio.accounts.sandbox import sandboxes
 from intaglio.accounts.verification.register import mechanisms
 from intaglio.database.commits import Commits
 from intaglio.database.engine import migrate, open_engine, reading, transaction
@@ -45,6 +46,7 @@ TABLES = (
     identity_keys,
     identities,
     mechanisms,
+    sandboxes,
     staff,
     staff_certificates,
     approvals,

@@ -18,14 +18,16 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from sqlalchemy import Connection
 
-from intaglio.accounts import credentials, register
+from intaglio.accounts import credentials, register, sandbox
 from intaglio.accounts.kinds import PROFILE_OF
 from intaglio.accounts.policy import Policy, load
 from intaglio.accounts.register import Account
+from intaglio.accounts.sandbox import Sandbox
 from intaglio.accounts.verification import register as verification
 from intaglio.database.commits import Commits
-from intaglio.database.engine import current_revision
+from intaglio.database.engine import current_revisions
 from intaglio.errors import AccountNotActive, NotFound, StoreUnavailable, Unauthenticated
+from intaglio.pki.hierarchy import Hierarchy
 from intaglio.pki.profiles import PROFILES
 
 _log = logging.getLogger("intaglio.sessions")
@@ -34,10 +36,15 @@ _ISSUER = "intaglio"
 _MOST_REMEMBERED = 10_000
 _POLL_SECONDS = 0.2
 _BELIEVED_SECONDS = 1.0
+# No account's id begins so.
+SANDBOXED = "sandbox/"
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who calls, as of a moment ago: `certificate` is the SHA-256 of the client certificate's DER, hex."""
+    """Who calls, as of a moment ago: `certificate` is the SHA-256 of the client certificate's DER, hex.
+
+    `expires` is in the account's time. Only accounts of test have a `sandbox`.
+    """
 
     account: Account
     credential_id: str
@@ -46,22 +53,45 @@ class Caller(msgspec.Struct, frozen=True):
     expires: datetime
     # Those that were approved, whether or not they are over by now.
     mechanisms: tuple[verification.Mechanism, ...] = ()
+    sandbox: Sandbox | None = None
+
+    def time(self, now: datetime) -> datetime:
+        """Return the account's time where it is `now`."""
+        return now if self.sandbox is None else now + self.sandbox.ahead
+
+    def beside(self, now: datetime) -> dict[str, datetime]:
+        """Return what the ledger, which keeps real time, says beside it: the account's, where that is another."""
+        return {} if self.sandbox is None or not self.sandbox.ahead else {"account_time": self.time(now)}
+
+    @property
+    def owner(self) -> str:
+        """What the account's keys are known by in memory: those of before its clock moved are not found after it."""
+        if self.sandbox is None:
+            return self.account.id
+        return f"{SANDBOXED}{self.account.id}/{self.sandbox.era}/{self.sandbox.ahead.total_seconds():.0f}"
 
 
 class Sessions:
     """The tokens of one process; every process with the same secret knows the same tokens."""
 
     def __init__(
-        self, commits: Commits, secret: bytes, lifetime: timedelta, on_change: Callable[[], None] = lambda: None
+        self,
+        commits: Commits,
+        secret: bytes,
+        lifetime: timedelta,
+        on_change: Callable[[], None] = lambda: None,
+        on_sandbox: Callable[[], None] = lambda: None,
     ) -> None:
-        """Call `on_change` whenever something administrative has changed, whoever noticed it."""
+        """Call `on_change` whenever something administrative has changed, `on_sandbox` when a sandbox has."""
         self._on_change = on_change
+        self._on_sandbox = on_sandbox
         self._commits = commits
         self._secret = secret
         self._lifetime = lifetime
         self._callers: dict[str, Caller] = {}
         self._certificates: dict[str, credentials.ClientCertificate] = {}
         self._revision = -1
+        self._sandboxes = -1
         self._asked = 0.0
         self._generation = 0
 
@@ -70,7 +100,7 @@ class Sessions:
     async def refresh(self) -> None:
         """Ask the database whether anything changed; forget everything if so."""
         asked = time.monotonic()
-        revision = await self._commits.read(current_revision)
+        revision, sandboxes = await self._commits.read(current_revisions)
         self._asked = asked
         if revision != self._revision:
             self._revision = revision
@@ -78,6 +108,12 @@ class Sessions:
             self._callers.clear()
             self._certificates.clear()
             self._on_change()
+        if sandboxes != self._sandboxes:
+            self._sandboxes = sandboxes
+            self._generation += 1
+            # Nothing that is known of production is asked for again.
+            self._callers = {token: known for token, known in self._callers.items() if known.sandbox is None}
+            self._on_sandbox()
 
     async def watch(self) -> None:
         """Refresh for ever."""
@@ -129,7 +165,8 @@ class Sessions:
             credential = credentials.authenticate(connection, api_key, api_secret)
             if not hmac.compare_digest(credential.account_id, certificate.account_id):
                 raise Unauthenticated("The API key or secret is wrong.", {"api_key": "key or secret is wrong"})
-            return self._caller(connection, credential, certificate.sha256, now + self._lifetime)
+            found = self._caller(connection, credential, certificate.sha256, now + self._lifetime)
+            return msgspec.structs.replace(found, expires=found.time(found.expires))
 
         caller = await self._commits.read(look)
         claims = {
@@ -137,11 +174,13 @@ class Sessions:
             "sub": caller.account.id,
             "cid": caller.credential_id,
             "jti": secrets.token_hex(16),
-            "iat": int(now.timestamp()),
+            "iat": int(caller.time(now).timestamp()),
             "exp": int(caller.expires.timestamp()),
             # RFC 8705 §3.1
             "cnf": {"x5t#S256": _thumbprint(certificate.sha256)},
         }
+        if caller.sandbox is not None:
+            claims["era"] = caller.sandbox.era
         return jwt.encode(claims, self._secret, algorithm="HS256"), caller
 
     async def caller(self, token: str, certificate: credentials.ClientCertificate, now: datetime) -> Caller:
@@ -150,7 +189,7 @@ class Sessions:
         known = self._callers.get(token)
         if known is None:
             known = await self._read(token)
-        if now >= known.expires:
+        if known.time(now) >= known.expires:
             self._callers.pop(token, None)
             raise _no_token("it has expired: log in again")
         if not hmac.compare_digest(known.certificate, certificate.sha256):
@@ -179,7 +218,11 @@ class Sessions:
                 raise _no_token("it is not a token of this service") from error
             if credential.state != credentials.State.ACTIVE:
                 raise _no_token("its credential is revoked")
-            return self._caller(connection, credential, fingerprint, expires)
+            found = self._caller(connection, credential, fingerprint, expires)
+            # What was made while the account's clock was ahead would, after it was set back, be good for too long.
+            if found.sandbox is not None and claims.get("era") != found.sandbox.era:
+                raise _no_token("its account's clock was set back since: log in again")
+            return found
 
         generation = self._generation
         found = await self._commits.read(look)
@@ -204,6 +247,7 @@ class Sessions:
             load(document, PROFILES[PROFILE_OF[account.kind]]),
             expires.replace(microsecond=0),
             tuple(verification.every(connection, account.id, verification.State.APPROVED)),
+            sandbox.find(connection, account.id) if account.hierarchy == Hierarchy.TEST else None,
         )
 
 

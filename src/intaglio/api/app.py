@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from intaglio.api import metrics, problems, public, reference, v2
+from intaglio.api import metrics, problems, public, reference, sandbox, v2
 from intaglio.api.direct import Direct
 from intaglio.api.gate import Gate
 from intaglio.errors import IntaglioError
@@ -60,7 +60,7 @@ def _litestar(service: Service, routes: list[Router | HTTPRouteHandler]) -> Lite
 
 def api(service: Service) -> Gate:
     """Return the application of the mutual-TLS listener."""
-    router = Router("/v2", route_handlers=[*v2.HANDLERS, *reference.HANDLERS])
+    router = Router("/v2", route_handlers=[*v2.HANDLERS, *sandbox.HANDLERS, *reference.HANDLERS])
     return Gate(Direct(_litestar(service, [router]), service), service, json_only=True)
 
 

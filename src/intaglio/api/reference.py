@@ -11,6 +11,7 @@ from intaglio import __version__
 from intaglio.api import problems, v2
 from intaglio.api.direct import CONTENT_TYPE
 from intaglio.api.verification import VERIFICATION
+from intaglio.signing.sandbox import State
 
 _IDENTITY = {
     "type": "object",
@@ -64,6 +65,12 @@ _IDENTITY = {
         },
     },
 }
+_ADVANCE = {
+    "type": "object",
+    "required": ["advance_seconds"],
+    "additionalProperties": False,
+    "properties": {"advance_seconds": {"type": "integer", "minimum": 1, "maximum": 31_622_400}},
+}
 _DIGEST = {
     "name": "digest",
     "in": "path",
@@ -109,11 +116,19 @@ _CALLS: list[tuple[str, str, str, str, str | None, list[dict[str, Any]], tuple[i
     ("get", "/counters/signatures", "Signatures made", "Value", None, [], ()),
     ("get", "/counters/timestamps", "Time-stamps made", "Value", None, [], ()),
     ("get", "/counters/identities", "Identities created", "Value", None, [], ()),
+    ("get", "/sandbox", "The sandbox of a test account", "State", None, [], (404,)),
+    ("delete", "/sandbox", "Back to real time; tokens and identities are over", "State", None, [], (404,)),
+    ("post", "/sandbox/clock", "Advance the test account's clock", "State", "Advance", [], (400, 404, 409, 422)),
 ]
 _ALWAYS = (401, 403, 503)
-_OPERATIONS = {"/identity/{id}/sign/{digest}": "sign_digest", "/timestamp/{digest}": "stamp_digest"}
+_OPERATIONS = {
+    "get /identity/{id}/sign/{digest}": "sign_digest",
+    "get /timestamp/{digest}": "stamp_digest",
+    "delete /sandbox": "sandbox_reset",
+}
 _EXAMPLES: dict[str, Any] = {
     "Login": {"api_key": "1f2e3d4c5b6a7988", "api_secret": "…40 hexadecimal characters…"},
+    "Advance": {"advance_seconds": 600},
     "IdentityRequest": {
         "subject_dn": {"common_name": "John Doe", "country": "GB", "organizational_unit": ["Administration"]},
         "subject_da": {"gender": "m", "date_of_birth": "1979-01-31", "place_of_birth": "London"},
@@ -132,6 +147,7 @@ def document() -> dict[str, Any]:
         v2.Path,
         v2.TrustChain,
         v2.Value,
+        State,
         problems.Problem,
     )
     _, schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
@@ -141,12 +157,13 @@ def document() -> dict[str, Any]:
         "required": ["type"],
         "properties": {"type": {"type": "string", "description": "object identifier"}, "value": {}},
     }
+    schemas["Advance"] = _ADVANCE
     schemas["ValidationPolicy"] = {"type": "object"}
     paths: dict[str, dict[str, Any]] = {}
     for method, path, summary, shape, body, parameters, refusals in _CALLS:
         operation: dict[str, Any] = {
             "summary": summary,
-            "operationId": _OPERATIONS.get(path, path.strip("/").replace("/", "_")),
+            "operationId": _OPERATIONS.get(f"{method} {path}", path.strip("/").replace("/", "_")),
             "parameters": parameters,
             "responses": {
                 "200": _response("Done", CONTENT_TYPE, shape),

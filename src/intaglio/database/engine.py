@@ -104,6 +104,12 @@ def bump_revision(connection: Connection) -> None:
     connection.execute(update(revision).values(value=revision.c.value + 1))
 
 
-def current_revision(connection: Connection) -> int:
-    """Return the number that `bump_revision` raises."""
-    return int(connection.execute(select(revision.c.value)).scalar_one())
+def bump_sandboxes(connection: Connection) -> None:
+    """Tell every process that a test account's sandbox has changed: what it knows of production stays."""
+    connection.execute(update(revision).values(sandboxes=revision.c.sandboxes + 1))
+
+
+def current_revisions(connection: Connection) -> tuple[int, int]:
+    """Return the numbers that `bump_revision` and `bump_sandboxes` raise."""
+    row = connection.execute(select(revision.c.value, revision.c.sandboxes)).one()
+    return row.value, row.sandboxes

@@ -36,4 +36,6 @@ revision = Table(
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("value", BigInteger, nullable=False),
+    # Apart, so that nobody at play has production forget anything.
+    Column("sandboxes", BigInteger, nullable=False, server_default="0"),
 )

@@ -42,6 +42,11 @@ class LiveKeys:
         """Forget the key of `owner`, if it is here."""
         self._keys.pop(owner, None)
 
+    def drop_beginning(self, owners: str) -> None:
+        """Forget the keys of all whose names begin with `owners`."""
+        for owner in [owner for owner in self._keys if owner.startswith(owners)]:
+            del self._keys[owner]
+
     def clear(self) -> None:
         """Forget every key: what may sign is asked of the register again."""
         self.generation += 1

@@ -221,6 +221,19 @@ def certify(connection: Connection, ends: Sequence[tuple[str, datetime, datetime
         raise KeyUnavailable(f"of {len(rows)} keys to be certified, one is not there (any more)")
 
 
+_end_earlier = Statement(
+    update(identity_keys)
+    .where(identity_keys.c.id == bindparam("key"), identity_keys.c.destroyed_at.is_(None))
+    .values(not_after=bindparam("end"))
+)
+
+
+def end_earlier(connection: Connection, ends: Sequence[tuple[str, datetime]]) -> None:
+    """Have certified keys end at other times: the id of each, and when."""
+    if ends:
+        _end_earlier.run(connection, [{"key": key_id, "end": end} for key_id, end in ends])
+
+
 def sealed_key(connection: Connection, key_id: str) -> SealedKey | None:
     """Return a key at rest, or None when it is destroyed."""
     query = select(*_SEALED).where(identity_keys.c.id == key_id, identity_keys.c.destroyed_at.is_(None))

@@ -69,7 +69,6 @@ class Made(msgspec.Struct, frozen=True):
 def build(
     organization: str,
     *,
-    country: str | None = None,
     sizes: Algorithms,
     hosts: Sequence[str],
     places: Publication,
@@ -85,7 +84,7 @@ def build(
         progress(member.name)
         algorithm = sizes.of(member)
         key = generate(algorithm, member.name)
-        name = subject(organization, member.title, country)
+        name = subject(organization, member.title)
         issuer = Issuer(member.name, None, key, places, subject=name, test=member.test)
         if member.issuer is not None:
             issuer = issuers[member.issuer]

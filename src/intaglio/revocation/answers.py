@@ -1,7 +1,7 @@
 """Answering for certificates: OCSP responses and CRLs, remembered for as long as they stay true."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 import msgspec
@@ -12,6 +12,7 @@ from intaglio.database.commits import Commits
 from intaglio.keys.lanes import Lanes
 from intaglio.pki.issuer import Issuer
 from intaglio.revocation import crl, ocsp
+from intaglio.revocation.ocsp import Answer
 from intaglio.revocation.register import (
     RevocationList,
     Standing,
@@ -43,8 +44,15 @@ class Answers:
     """What this process has answered and may answer again; `forget` when a revocation may have happened."""
 
     def __init__(
-        self, responders: Mapping[str, ocsp.Responder], issuers: Mapping[str, Issuer], commits: Commits, lanes: Lanes
+        self,
+        responders: Mapping[str, ocsp.Responder],
+        issuers: Mapping[str, Issuer],
+        commits: Commits,
+        lanes: Lanes,
+        time_of: Callable[[Connection, str, datetime], datetime],
     ) -> None:
+        """Tell of certificates of test accounts by the time of the account, which `time_of` knows by its id."""
+        self._time_of = time_of
         self._lanes = lanes
         self._responders = responders
         self._issuers = issuers
@@ -95,7 +103,7 @@ class Answers:
 
         def look(connection: Connection) -> list[ocsp.Answer]:
             return [
-                answer(connection, issuer_name, wanted.serial_number, asn1.encode_der(wanted))
+                self._answer(connection, issuer_name, wanted.serial_number, asn1.encode_der(wanted), now)
                 for wanted in question.cert_ids
             ]
 
@@ -107,26 +115,44 @@ class Answers:
             der,
             now,
             min(responder.next_update(one, now) for one in answers),
-            current=question.nonce is None and all(one.known for one in answers),
+            current=question.nonce is None
+            and all(one.known and (one.this_update is None or one.this_update <= now) for one in answers),
         )
-        if response.current and len(request) <= _LONGEST_REMEMBERED and generation == self._generation:
+        # The clock of a test account may leap: what is told of its certificates is told anew each time.
+        lasting = response.current and all(one.this_update is None for one in answers)
+        if lasting and len(request) <= _LONGEST_REMEMBERED and generation == self._generation:
             if len(self._remembered) >= _MOST_REMEMBERED:
                 self._remembered.clear()
             self._remembered[request] = response
         return response
 
-    async def status(self, issuer: str, serial: int, now: datetime) -> bytes:
-        """Return a signed OCSP response about one of the service's own certificates, a few minutes old at most."""
-        remembered = self._statuses.get((issuer, serial))
+    def _answer(self, connection: Connection, issuer: str, serial: int, wanted: bytes, now: datetime) -> Answer:
+        """Return the status of a certificate; of one that a test account signs with, by the account's time.
+
+        After that clock was set back there are certificates from its future: thisUpdate is never before notBefore.
+        """
+        standing = _standing(connection, issuer, serial)
+        told = _told(standing, wanted)
+        if not self._responders[issuer].test or standing is None or standing.account_id is None:
+            return told
+        time = max(self._time_of(connection, standing.account_id, now), standing.not_before)
+        return msgspec.structs.replace(told, this_update=time)
+
+    async def status(self, issuer: str, serial: int, now: datetime, *, apart: bool = False) -> bytes:
+        """Return a signed OCSP response about one of the service's own certificates, a few minutes old at most.
+
+        A time that is `apart` is that of a test account's own clock: the response is made for it and not remembered.
+        """
+        remembered = None if apart else self._statuses.get((issuer, serial))
         if remembered is not None and now < remembered.this_update + _STATUS_AGE:
             return remembered.der
         responder = self._responders[issuer]
         wanted = responder.cert_id(serial)
         generation = self._generation
-        found = await self._commits.read(lambda connection: answer(connection, issuer, serial, wanted))
+        found = await self._commits.read(lambda connection: _told(_standing(connection, issuer, serial), wanted))
         der = await self._lanes.run(responder.sign, [found], now)
         response = Response(der, now, responder.next_update(found, now))
-        if generation == self._generation:
+        if generation == self._generation and not apart:
             self._statuses[issuer, serial] = response
         return response.der
 
@@ -163,15 +189,18 @@ class Answers:
         return fresh
 
 
-def answer(connection: Connection, issuer: str, serial: int, wanted: bytes) -> ocsp.Answer:
-    """Return the status of one certificate of `issuer`, for the CertID, DER, that it was asked for by.
+def _standing(connection: Connection, issuer: str, serial: int) -> Standing | None:
+    return find(connection, issuer, serial_text(serial)) if serial > 0 else None
+
+
+def _told(standing: Standing | None, wanted: bytes) -> Answer:
+    """Return the status of one certificate, for the CertID, DER, that it was asked for by.
 
     What was only planned is unknown: nobody was ever given such a certificate, and it must not become good.
     """
-    standing = find(connection, issuer, serial_text(serial)) if serial > 0 else None
     if standing is None or standing.state == State.PLANNED:
-        return ocsp.Answer(wanted, known=False)
+        return Answer(wanted, known=False)
     if standing.state == State.REVOKED:
         reason = standing.reason or "unspecified"
-        return ocsp.Answer(wanted, standing.not_after, revoked_at=standing.revoked_at, reason=reason)
-    return ocsp.Answer(wanted, standing.not_after)
+        return Answer(wanted, standing.not_after, revoked_at=standing.revoked_at, reason=reason)
+    return Answer(wanted, standing.not_after)

@@ -85,7 +85,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     `cert_id` is a CertID, DER.
     A status is current no longer than its certificate: `not_after` bounds nextUpdate, as validators that look back at
-    a certificate that has ended expect.
+    a certificate that has ended expect. `this_update`, if set, stands in the place of the response's own time.
     """
 
     cert_id: bytes
@@ -93,6 +93,7 @@ class Answer(msgspec.Struct, frozen=True):
     known: bool = True
     revoked_at: datetime | None = None
     reason: str = "unspecified"
+    this_update: datetime | None = None
 
 
 def read(der: bytes) -> Question:
@@ -146,9 +147,16 @@ class Responder:
     """A delegated responder of one CA (RFC 6960 §4.2.2.2); `currency` is nextUpdate less thisUpdate."""
 
     def __init__(
-        self, issuer: x509.Certificate, certificate: x509.Certificate, key: PrivateKey, currency: timedelta
+        self,
+        issuer: x509.Certificate,
+        certificate: x509.Certificate,
+        key: PrivateKey,
+        currency: timedelta,
+        *,
+        test: bool = False,
     ) -> None:
         self.issuer = issuer
+        self.test = test
         self.certificate = certificate
         self.currency = currency
         self._sign = signing(key)
@@ -169,12 +177,13 @@ class Responder:
 
     def sign(self, answers: Sequence[Answer], now: datetime, nonce: bytes | None = None) -> bytes:
         """Return a successful OCSPResponse, DER; `nonce` is the extension's value as it came."""
-        this_update = generalized_time(now)
-        singles = b"".join(self._single(answer, now, this_update) for answer in answers)
+        singles = b"".join(self._single(answer, answer.this_update or now) for answer in answers)
+        # What is told of a later time is not told before it.
+        produced_at = generalized_time(max([now, *(one.this_update for one in answers if one.this_update is not None)]))
         extensions = (
             b"" if nonce is None else element(0xA1, element(0x30, element(0x30, _NONCE_OID, element(0x04, nonce))))
         )
-        tbs = element(0x30, self._responder_id, this_update, element(0x30, singles), extensions)
+        tbs = element(0x30, self._responder_id, produced_at, element(0x30, singles), extensions)
         signature = element(0x03, b"\x00", self._sign(tbs))
         basic = element(0x30, tbs, self._algorithm, signature, self._certificates)
         return element(0x30, b"\x0a\x01\x00", element(0xA0, element(0x30, _BASIC, element(0x04, basic))))
@@ -185,7 +194,8 @@ class Responder:
         # After the certificate's end nothing changes any more: the answer is as current as any.
         return min(end, answer.not_after) if answer.not_after is not None and now < answer.not_after else end
 
-    def _single(self, answer: Answer, now: datetime, this_update: bytes) -> bytes:
+    def _single(self, answer: Answer, now: datetime) -> bytes:
+        this_update = generalized_time(now)
         next_update = element(0xA0, generalized_time(self.next_update(answer, now)))
         if not answer.known:
             return element(0x30, answer.cert_id, b"\x82\x00", this_update, next_update)

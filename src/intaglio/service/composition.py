@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from intaglio import __version__
-from intaglio.accounts.sessions import Sessions
+from intaglio.accounts import sandbox
+from intaglio.accounts.sessions import SANDBOXED, Sessions
 from intaglio.clock import Clock, SystemClock
 from intaglio.database.commits import Commits
 from intaglio.database.engine import migrate, reading
@@ -89,7 +90,7 @@ def compose(home: Home, clock: Clock) -> Service:
         issuers=serving.issuers,
         responders=serving.responders,
         authorities=serving.authorities,
-        answers=Answers(serving.responders, serving.issuers, commits, lanes),
+        answers=Answers(serving.responders, serving.issuers, commits, lanes, sandbox.ahead_of),
     )
 
     def changed() -> None:
@@ -97,7 +98,11 @@ def compose(home: Home, clock: Clock) -> Service:
         engine.live.clear()
         serving.news.set()
 
-    sessions = Sessions(commits, home.keyring.secret(TOKEN_SECRET), settings.token_lifetime, changed)
+    def sandboxes_changed() -> None:
+        engine.live.drop_beginning(SANDBOXED)
+
+    secret = home.keyring.secret(TOKEN_SECRET)
+    sessions = Sessions(commits, secret, settings.token_lifetime, changed, sandboxes_changed)
     return Service(home, engine, sessions, serving)
 
 

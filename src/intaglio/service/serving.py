@@ -62,6 +62,7 @@ class Serving:
                     home.certificate(one.responder),
                     home.keyring.key(one.responder),
                     authority if one.profile == "root" else leaf,
+                    test=one.test,
                 )
                 for one in answering
                 if one.name not in self.responders

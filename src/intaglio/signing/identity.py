@@ -51,7 +51,7 @@ async def create_identity(
     issuer_name = engine.issuing(account.hierarchy)
     issuer = engine.issuers[issuer_name]
     # 1
-    certified = apply(caller.policy, request, today=engine.clock.now().date())
+    certified = apply(caller.policy, request, today=caller.time(engine.clock.now()).date())
     certified.check_signature(issuer.signs_with)
     verified = look(caller.mechanisms, presented, engine.clock.now(), needed=needed(account))
     # 2
@@ -60,12 +60,14 @@ async def create_identity(
     serial = await engine.issuance.serial(issuer_name)
     # 4
     now = engine.clock.now()
+    # What is certified is in the account's time; what is kept, in real time.
+    time = caller.time(now)
     # 5
     prepared = issuer.prepare(
         PROFILE_OF[account.kind],
         subject=name(certified.subject),
         public_key=sealed.public_key,
-        now=now,
+        now=time,
         extensions=certified.extensions(),
         serial=serial,
         lifetime=caller.policy.lifetime,
@@ -78,7 +80,7 @@ async def create_identity(
         serial=certificates.serial_text(serial),
         algorithm=sealed.algorithm,
         created_at=now,
-        not_after=prepared.not_after,
+        not_after=prepared.not_after - (time - now),
     )
     event = Event(
         at=now,
@@ -96,15 +98,16 @@ async def create_identity(
             "epoch": sealed.epoch,
             "credential": caller.credential_id,
             **({} if verified is None else {"verification": verified.details()}),
+            **caller.beside(now),
         },
     )
-    certificate, response, key = await _made(engine, prepared, sealed, identity, event)
-    engine.live.put(f"{account.id}/{identity.id}", key, prepared.not_after, generation)
+    certificate, response, key = await _made(engine, caller, prepared, sealed, identity, event)
+    engine.live.put(f"{caller.owner}/{identity.id}", key, identity.not_after, generation)
     return NewIdentity(identity.id, certificate, response)
 
 
 async def _made(
-    engine: Engine, prepared: Prepared, sealed: SealedKey, identity: register.Identity, event: Event
+    engine: Engine, caller: Caller, prepared: Prepared, sealed: SealedKey, identity: register.Identity, event: Event
 ) -> Signed:
     """Return what was signed (6, 7) once it is on record (8).
 
@@ -118,7 +121,7 @@ async def _made(
         try:
             certificate = certificates.Issued(prepared, event.details["subject"], identity.account_id, done.result()[0])
             # 8
-            issued = Issued(identity, certificate, event, engine.clock.now())
+            issued = Issued(identity, certificate, event, engine.clock.now(), caller.sandbox)
             engine.commits.put(engine.issuance.record, issued, recorded)
         except BaseException as error:  # what signing raised, whatever it was: somebody waits for it
             loop.call_soon_threadsafe(_settle, recorded, error)

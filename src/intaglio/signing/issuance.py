@@ -6,12 +6,13 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection
 
-from intaglio.accounts import quota
+from intaglio.accounts import quota, sandbox
 from intaglio.accounts.quota import Resource
+from intaglio.accounts.sandbox import Sandbox
 from intaglio.clock import Clock
 from intaglio.database.ahead import Ahead
 from intaglio.database.commits import Commits
-from intaglio.errors import IntaglioError, StoreUnavailable
+from intaglio.errors import Conflict, IntaglioError, StoreUnavailable
 from intaglio.keys import register as keys
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
@@ -22,12 +23,16 @@ from intaglio.signing.register import Identity
 
 
 class Issued(msgspec.Struct, frozen=True):
-    """An identity whose certificate is signed and not yet given to anybody; `at` is the time of its record."""
+    """An identity whose certificate is signed and not yet given to anybody; `at` is the time of its record.
+
+    `sandbox` is by whose clock it was made, for accounts of test.
+    """
 
     identity: Identity
     certificate: certificates.Issued
     event: Event
     at: datetime
+    sandbox: Sandbox | None = None
 
 
 class Issuance:
@@ -54,6 +59,12 @@ class Issuance:
 
     def record(self, connection: Connection, wanted: Sequence[Issued]) -> list[IntaglioError | None]:
         """Spend quota and write certificate, identity and entry of each; answer None, or the refusal, for each."""
+        moved = [None if one.sandbox is None else _moved(connection, one, one.sandbox) for one in wanted]
+        if any(moved):
+            rest = iter(
+                self.record(connection, [one for one, refusal in zip(wanted, moved, strict=True) if refusal is None])
+            )
+            return [refusal or next(rest) for refusal in moved]
         refusals = quota.spend(connection, Resource.IDENTITIES, [one.identity.account_id for one in wanted])
         granted = [one for one, refusal in zip(wanted, refusals, strict=True) if refusal is None]
         if granted:
@@ -63,3 +74,10 @@ class Issuance:
             register.add(connection, [one.identity for one in granted])
             self._chain.append(connection, [one.event for one in granted])
         return list(refusals)
+
+
+def _moved(connection: Connection, one: Issued, made_by: Sandbox) -> Conflict | None:
+    """Return the refusal of an identity begun before its account's clock was set, which would live for too long."""
+    if sandbox.find(connection, one.identity.account_id) == made_by:
+        return None
+    return Conflict("The account's clock was set meanwhile: try again.", {"clock": "was set meanwhile"})

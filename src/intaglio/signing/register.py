@@ -4,11 +4,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import Column, Connection, ForeignKey, Index, String, Table, and_, func, select
+from sqlalchemy import Column, Connection, ForeignKey, Index, String, Table, and_, bindparam, func, select, update
 
 from intaglio.database.schema import Instant, metadata
 from intaglio.database.statement import Statement
 from intaglio.keys.custody import SealedKey
+from intaglio.keys.register import end_earlier as end_keys_earlier
 from intaglio.keys.register import sealed_key
 from intaglio.revocation.register import State, certificates
 
@@ -27,7 +28,10 @@ identities = Table(
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A signing identity; its key has the same id."""
+    """A signing identity; its key has the same id.
+
+    Times are real, also where the account's clock is ahead: when it advances, `not_after` comes nearer.
+    """
 
     id: str
     account_id: str
@@ -66,6 +70,26 @@ def usable(
         )
     ).one_or_none()
     return None if found is None else sealed_key(connection, identity_id)
+
+
+_end_earlier = Statement(
+    update(identities).where(identities.c.id == bindparam("one")).values(not_after=bindparam("end"))
+)
+
+
+def live(connection: Connection, account_id: str, now: datetime) -> list[tuple[str, datetime]]:
+    """Return id and end of an account's identities that are not over."""
+    query = select(identities.c.id, identities.c.not_after).where(
+        identities.c.account_id == account_id, identities.c.not_after >= now
+    )
+    return [(row.id, row.not_after) for row in connection.execute(query)]
+
+
+def end_earlier(connection: Connection, ends: Sequence[tuple[str, datetime]]) -> None:
+    """Have identities and their keys end at other times: the id of each, and when."""
+    if ends:
+        _end_earlier.run(connection, [{"one": identity_id, "end": end} for identity_id, end in ends])
+        end_keys_earlier(connection, ends)
 
 
 def find(connection: Connection, identity_id: str) -> Identity | None:

@@ -36,7 +36,7 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
     now = engine.clock.now()
     # 1, 2
     # The account is part of the name, so that another account's identity is simply not found.
-    owner = f"{caller.account.id}/{identity_id}"
+    owner = f"{caller.owner}/{identity_id}"
     key = engine.live.get(owner, now) or await _opened(engine, caller, identity_id, owner, now)
     # 3, 4
     event = Event(
@@ -45,7 +45,7 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
         account_id=caller.account.id,
         reference=identity_id,
         request_id=request_id,
-        details={"digest": digest.value.hex(), "credential": caller.credential_id},
+        details={"digest": digest.value.hex(), "credential": caller.credential_id, **caller.beside(now)},
     )
     spent = Spent(Resource.SIGNATURES, caller.account.id, event)
     signing = await engine.beside(engine.spending.spend, spent, _sign, key, digest.value)

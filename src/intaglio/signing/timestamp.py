@@ -1,7 +1,9 @@
 """Use cases: stamp a digest for an account, and answer an RFC 3161 request from anybody."""
 
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sessions import Caller
@@ -27,13 +29,15 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     """
     # 1
     now = engine.clock.now()
+    time = caller.time(now)
     tsa = engine.stamping(caller.account.hierarchy)
     serial = new_serial()
     imprint = sha256_imprint(digest.value)
     # 2, 3
-    event = _event(now, tsa, serial, imprint, request_id, caller.account.id)
+    event = _event(now, tsa, serial, imprint, request_id, caller.account.id, caller.beside(now))
     spent = Spent(Resource.TIMESTAMPS, caller.account.id, event)
-    stamping = await engine.beside(engine.spending.spend, spent, engine.authorities[tsa].stamp, imprint, serial, now)
+    stamp = engine.authorities[tsa].stamp
+    stamping = await engine.beside(engine.spending.spend, spent, stamp, imprint, serial, time, apart=time != now)
     # 4
     try:
         return stamping.result()
@@ -77,7 +81,13 @@ async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, reque
 
 
 def _event(
-    now: datetime, tsa: str, serial: int, imprint: MessageImprint, request_id: str, account_id: str | None
+    now: datetime,
+    tsa: str,
+    serial: int,
+    imprint: MessageImprint,
+    request_id: str,
+    account_id: str | None,
+    beside: Mapping[str, datetime] = MappingProxyType({}),
 ) -> Event:
     return Event(
         at=now,
@@ -85,5 +95,5 @@ def _event(
         account_id=account_id,
         reference=f"{serial:x}",
         request_id=request_id,
-        details={"tsa": tsa, "imprint": imprint.hashed_message.hex()},
+        details={"tsa": tsa, "imprint": imprint.hashed_message.hex(), **beside},
     )

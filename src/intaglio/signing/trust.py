@@ -39,7 +39,11 @@ async def chain_of_trust(engine: Engine, caller: Caller) -> Trust:
     told = [(name, engine.responders[name].issuer) for name in names]
     if tsa is not None:
         told.insert(1, (tsa, engine.authorities[tsa].certificate))
-    responses = [await engine.answers.status(engine.above[name], one.serial_number, now) for name, one in told]
+    time = caller.time(now)
+    responses = [
+        await engine.answers.status(engine.above[name], one.serial_number, time, apart=time != now)
+        for name, one in told
+    ]
     return Trust([engine.responders[name].issuer for name in chain], responses)
 
 

@@ -42,10 +42,21 @@ class Authority:
         return read_request(encoded, self.policy)
 
     def stamp(
-        self, imprint: MessageImprint, serial: int, now: datetime, nonce: int | None = None, *, cert_req: bool = True
+        self,
+        imprint: MessageImprint,
+        serial: int,
+        now: datetime,
+        nonce: int | None = None,
+        *,
+        cert_req: bool = True,
+        apart: bool = False,
     ) -> bytes:
-        """Return a TimeStampToken (RFC 3161 §2.4.2), DER; raises `ClockUntrusted` when the clock stepped back."""
-        gen_time = self._forward(now)
+        """Return a TimeStampToken (RFC 3161 §2.4.2), DER; raises `ClockUntrusted` when the clock stepped back.
+
+        A time that is `apart` is that of a test account's own clock: it is not compared with what others were told.
+        """
+        self._check_validity(now)
+        gen_time = now.astimezone(UTC) if apart else self._forward(now)
         content = element(
             0x30,
             b"\x02\x01\x01",
@@ -59,14 +70,16 @@ class Authority:
         )
         return self._signer.sign(content, gen_time, with_certificates=cert_req)
 
+    def _check_validity(self, now: datetime) -> None:
+        if not self.certificate.not_valid_before_utc <= now <= self.certificate.not_valid_after_utc:
+            raise ClockUntrusted("the time is outside the validity of the TSA's certificate")
+
     def _forward(self, now: datetime) -> datetime:
         """Return `now`, or the last time told when `now` is a little before it.
 
         Requests overtake each other between taking their time and being stamped, so a step back within the stated
         accuracy is no untruth; beyond it nobody knows what time it is.
         """
-        if not self.certificate.not_valid_before_utc <= now <= self.certificate.not_valid_after_utc:
-            raise ClockUntrusted("the time is outside the validity of the TSA's certificate")
         now = now.astimezone(UTC)
         with self._lock:
             if now < self._last - self.accuracy:
