@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from asn1crypto import x509 as asn1_x509
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cases import cases
@@ -691,6 +691,7 @@ def test_what_is_certified_is_exactly_what_was_asked_for(asked: dict[str, Any]) 
         _JSON, st.dictionaries(st.sampled_from([*_EVERYTHING, "validity", "public_key"]), _JSON), _SHAPED
     )
 )
+@example(document={"extended_key_usages": "\ud800"})
 def test_whatever_is_stored_is_usable_or_refused_by_name(document: Any) -> None:
     try:
         policy = load(document)

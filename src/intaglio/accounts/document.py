@@ -36,7 +36,9 @@ class Document:
             return msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
             self.faults.refuse(path, str(error))
-            return None
+        except UnicodeEncodeError:
+            self.faults.refuse(path, "has half a surrogate pair in a text")
+        return None
 
     def own(self, key: str, kind: type[R]) -> R | None:
         """Return the rule of a branch that is one, or None where the document has none."""
