@@ -155,6 +155,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     public: PublicSettings
     # The arc for examples (RFC 5612): certificates that others are to rely on need the operator's own.
     policy_arc: str = "1.3.6.1.4.1.32473"
+    # Of the operator, ISO 3166-1 alpha-2: the C of the names of authorities made from now on.
+    country: Annotated[str, msgspec.Meta(pattern="^[A-Z]{2}$")] | None = None
     api: ApiSettings = ApiSettings()
     database: DatabaseSettings = DatabaseSettings()
     keys: KeySettings = KeySettings()

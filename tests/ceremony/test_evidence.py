@@ -23,7 +23,7 @@ from intaglio.revocation.register import Standing, State
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 HEAD = bytes(32)
-PLACE = Place(organization="Example Ltd", public_url="http://pki.example.com")
+PLACE = Place(organization="Example Ltd", country="DE", public_url="http://pki.example.com")
 PUBLICATION = Publication(PLACE.public_url, PLACE.policy_arc)
 CREATE = steps.CreateRoot(id="root", name="root", title="Root CA", algorithm=KeyAlgorithm.P_256, certificate="root.crt")
 HSM: dict[str, str | bool] = {
@@ -38,7 +38,7 @@ OTHER = ec.generate_private_key(ec.SECP256R1())
 def root(
     key: ec.EllipticCurvePrivateKey = KEY, *, title: str = "Root CA", profile: str = "root", now: datetime = NOW
 ) -> x509.Certificate:
-    name = subject(PLACE.organization, title)
+    name = subject(PLACE.organization, title, PLACE.country)
     issuer = Issuer("root", None, key, PUBLICATION, subject=name)
     return issuer.issue(issuer.prepare(profile, subject=name, public_key=key.public_key(), now=now))
 
@@ -65,7 +65,7 @@ RESPONDER = ec.generate_private_key(ec.SECP256R1())
 def responder(
     authority: x509.Certificate, *, key: ec.EllipticCurvePrivateKey = KEY, profile: str = "ocsp", title: str = "Root CA"
 ) -> bytes:
-    name = subject(PLACE.organization, f"{title} OCSP Responder")
+    name = subject(PLACE.organization, f"{title} OCSP Responder", PLACE.country)
     issuer = Issuer("root", authority, key, PUBLICATION)
     prepared = issuer.prepare(profile, subject=name, public_key=RESPONDER.public_key(), now=NOW)
     return issuer.issue(prepared).public_bytes(Encoding.DER)
@@ -93,7 +93,7 @@ def test_what_was_asked_for_is_taken() -> None:
 
 def _unlike() -> x509.Certificate:
     """Return a root that signs itself and keeps to no profile."""
-    name = subject(PLACE.organization, "Root CA")
+    name = subject(PLACE.organization, "Root CA", PLACE.country)
     builder = x509.CertificateBuilder(
         issuer_name=name, subject_name=name, public_key=KEY.public_key(), serial_number=1 << 100,
         not_valid_before=NOW, not_valid_after=NOW + timedelta(days=1),
@@ -169,7 +169,7 @@ SIGN = steps.SignRequest(id="sign", issuer="root", title="CA 2", request=steps.I
 def certified(
     key: ec.EllipticCurvePrivateKey = OTHER, *, title: str = "CA 2", profile: str = "issuing", issuer: Issuer = ISSUER
 ) -> Result:
-    name = subject(PLACE.organization, title)
+    name = subject(PLACE.organization, title, PLACE.country)
     prepared = issuer.prepare(profile, subject=name, public_key=key.public_key(), now=NOW)
     return Result(certificate=issuer.issue(prepared).public_bytes(Encoding.DER))
 

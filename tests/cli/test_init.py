@@ -17,6 +17,7 @@ from served import BIN, run
         (("--name", "a name that is too long for a certificate"), "name"),
         (("--host", "not a host"), "host not a host"),
         (("--policy-arc", "1.2.3.x"), "policy_arc"),
+        (("--country", "ZZ"), "country"),
         (("--algorithm", "dsa"), "algorithm"),
         (("--master-key", "secret"), "master_key"),
         (("--public-url", "https://x"), "public_url"),
@@ -87,7 +88,16 @@ def test_a_lost_file_stops_the_service_and_is_named(home: Path, lost: str) -> No
 def test_a_home_is_what_was_asked_for(tmp_path: Path) -> None:
     home = tmp_path / "deep/home"
     hosts = ("--host", "sign.example.com", "--host", "192.0.2.7")
-    options = ("--name", "Müller & Söhne", "--algorithm", "p-256", "--policy-arc", "1.3.6.1.4.1.32473.9")
+    options = (
+        "--name",
+        "Müller & Söhne",
+        "--algorithm",
+        "p-256",
+        "--policy-arc",
+        "1.3.6.1.4.1.32473.9",
+        "--country",
+        "DE",
+    )
     run(
         BIN / "intaglio",
         "init",
@@ -105,6 +115,10 @@ def test_a_home_is_what_was_asked_for(tmp_path: Path) -> None:
     text = run("openssl", "x509", "-in", home / "tls/server.crt", "-noout", "-text").stdout
     assert b"DNS:sign.example.com, IP Address:192.0.2.7" in text
     assert b"URI:http://pki.example.com/ocsp" in text
+    # EN 319 412-2 §4.2.3.1 asks for the country in the names of CAs.
+    for certificate in home.glob("pki/*.crt"):
+        names = run("openssl", "x509", "-in", certificate, "-noout", "-subject", "-issuer").stdout.decode()
+        assert names.replace(" ", "").count("=C=DE,O=M") == 2, names
     assert b"ASN1 OID: prime256v1" in text
     assert home.stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o077 == 0 for path in (home / "intaglio.db", *home.glob("keys/*")))

@@ -15,7 +15,7 @@ from intaglio.accounts.rules import (
     Presence,
     StringRule,
     check_expression,
-    expression,
+    fits,
     take_object,
 )
 from intaglio.accounts.typed import ValueType, check_value, encode
@@ -90,7 +90,7 @@ class CustomRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         encoded = encode(self.value_type, self._value(value), path, faults, mixed_scripts=self.mixed_scripts)
         if encoded is None:
             return None
-        if self.value_format and not expression(self.value_format).fullmatch(str(value)):
+        if self.value_format and not fits(self.value_format, str(value)):
             faults.refuse(path, UNLIKE)
         return Custom(oid, self.critical, encoded)
 

@@ -14,7 +14,7 @@ from intaglio.accounts.rules import (
     check_amount,
     check_counts,
     check_expression,
-    expression,
+    fits,
 )
 from intaglio.pki import der, text
 from intaglio.pki.subject import Typed
@@ -79,7 +79,7 @@ class TypedRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if encoded is None:
                 continue
             written = "" if value is None else str(value)
-            if self.value_format and not expression(self.value_format).fullmatch(written):
+            if self.value_format and not fits(self.value_format, written):
                 faults.refuse(here, "does not match the account's policy")
             typed = Typed(oid, encoded)
             if typed in taken:

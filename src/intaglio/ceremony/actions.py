@@ -106,6 +106,7 @@ def _create_home(work: Work, step: steps.CreateHome) -> Result:
         name=expected.organization,
         public_url=expected.public_url,
         policy_arc=expected.policy_arc,
+        country=expected.country,
         master_key=step.master_key,
         hsm=step.token,
     )

@@ -78,7 +78,8 @@ def _lines(script: Script) -> Iterator[str]:
     yield from _entry("Place", script.place)
     yield from _entry("Software", f"Intaglio {script.software}" if script.software else "any version of Intaglio")
     home = script.home
-    yield from _entry("Home", f"{home.organization}, {home.public_url}, policies below {home.policy_arc}")
+    owner = home.organization if home.country is None else f"{home.organization} ({home.country})"
+    yield from _entry("Home", f"{owner}, {home.public_url}, policies below {home.policy_arc}")
     if home.new:
         yield from _entry("", "There is none yet: the first step makes it.")
     for name, digest in home.authorities.items():

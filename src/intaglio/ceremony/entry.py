@@ -34,6 +34,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     organization: str
     public_url: str
     policy_arc: str
+    country: str | None = None
     authorities: dict[str, bytes] = {}
 
 

@@ -49,7 +49,7 @@ class Known:
     def begin(self, found: Found) -> None:
         """Take the home as it was found; raises `ContentRefused` if it is not what the script expects."""
         faults: dict[str, str] = {}
-        for field in ("organization", "public_url", "policy_arc"):
+        for field in ("organization", "country", "public_url", "policy_arc"):
             if getattr(found, field) != getattr(self.place, field):
                 faults[f"home.{field}"] = f"is {getattr(found, field)!r}"
         for name, expected in self.place.authorities.items():
@@ -64,6 +64,10 @@ class Known:
             faults["home.authorities"] = "more than the script names"
         if faults:
             raise ContentRefused("The home is not as the script expects it.", faults)
+
+    def subject(self, title: str) -> x509.Name:
+        """Return the name that an authority of the home bears."""
+        return hierarchy.subject(self.place.organization, title, self.place.country)
 
     def issuer(self, name: str) -> x509.Certificate:
         """Return the certificate of an authority; raises `ContentRefused` when none is known."""
@@ -133,7 +137,7 @@ def _root(step: steps.CreateRoot, done: Done, known: Known) -> None:
     _self_signed(certificate)
     key = artefact.key_of(certificate)
     _key(done.result.key, done, key, step.name, step.algorithm, hsm=step.hsm)
-    subject = hierarchy.subject(known.place.organization, step.title)
+    subject = known.subject(step.title)
     _issued(certificate, None, key, "root", subject, step.name, done, known, test=step.test)
     _responder(step.name, certificate, done, known, hsm=step.hsm)
     known.certificates[step.name] = certificate
@@ -141,7 +145,7 @@ def _root(step: steps.CreateRoot, done: Done, known: Known) -> None:
 
 def _request(step: steps.RequestAuthority, done: Done, known: Known) -> None:
     request = artefact.request(done.result.request or b"")
-    if request.subject != hierarchy.subject(known.place.organization, step.title):
+    if request.subject != known.subject(step.title):
         raise _refused(f"the request is for {request.subject.rfc4514_string()}")
     key = artefact.key_of(request)
     _key(done.result.key, done, key, step.name, step.algorithm, hsm=step.hsm)
@@ -153,7 +157,7 @@ def _signed(step: steps.SignRequest, done: Done, known: Known) -> None:
     request = artefact.request(done.inputs["request"])
     if artefact.key_of(certificate) != artefact.key_of(request):
         raise _refused("the certificate is for another key than the request")
-    subject = hierarchy.subject(known.place.organization, step.title)
+    subject = known.subject(step.title)
     issuer = known.issuer(step.issuer)
     key = artefact.key_of(issuer)
     _issued(certificate, issuer, key, step.profile, subject, step.issuer, done, known, test=step.test)

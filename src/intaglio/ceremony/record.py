@@ -82,5 +82,6 @@ def found(home: Home, script: Script) -> Found:
         organization=home.settings.name,
         public_url=home.settings.public.url,
         policy_arc=home.settings.policy_arc,
+        country=home.settings.country,
         authorities=authorities,
     )

@@ -84,6 +84,7 @@ def _head(script: Script) -> Iterator[Fault]:
     for place, fault in (
         ("home.public_url", text.fault_of_uri(home.public_url)),
         ("home.policy_arc", text.fault_of_oid(home.policy_arc)),
+        ("home.country", None if home.country is None else text.fault_of_country(home.country)),
     ):
         if fault is not None:
             yield place, fault

@@ -21,6 +21,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     organization: str
+    country: str | None = None
     public_url: str
     policy_arc: str = "1.3.6.1.4.1.32473"
     new: bool = False

@@ -94,6 +94,13 @@ def init(
         typer.Option(help="Address to listen on.", show_default="127.0.0.1, or 0.0.0.0 if a host is not local"),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the operator, as it stands in the CAs' names.")] = "Intaglio",
+    country: Annotated[
+        str | None,
+        typer.Option(
+            help="The operator's country (ISO 3166-1 alpha-2) in the CAs' names; ETSI profiles need it.",
+            show_default="none",
+        ),
+    ] = None,
     policy_arc: Annotated[
         str, typer.Option(help="Your arc for certificate policy OIDs; the default is the arc for examples.")
     ] = "1.3.6.1.4.1.32473",
@@ -146,6 +153,7 @@ def init(
         public_url=public_url,
         bind=bind,
         policy_arc=policy_arc,
+        country=country,
         algorithm=algorithm,
         issuing_algorithm=issuing_algorithm,
         tsa_algorithm=tsa_algorithm,

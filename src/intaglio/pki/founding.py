@@ -69,6 +69,7 @@ class Made(msgspec.Struct, frozen=True):
 def build(
     organization: str,
     *,
+    country: str | None = None,
     sizes: Algorithms,
     hosts: Sequence[str],
     places: Publication,
@@ -84,7 +85,7 @@ def build(
         progress(member.name)
         algorithm = sizes.of(member)
         key = generate(algorithm, member.name)
-        name = subject(organization, member.title)
+        name = subject(organization, member.title, country)
         issuer = Issuer(member.name, None, key, places, subject=name, test=member.test)
         if member.issuer is not None:
             issuer = issuers[member.issuer]

@@ -186,10 +186,11 @@ OFFLINE_ROOT = Roster(_OTHERS, {Hierarchy.TEST: _TEST_FAMILY})
 NOBODY = Roster((), {})
 
 
-def subject(organization: str, title: str) -> x509.Name:
-    """Return the name of a member: `O=<organization>, CN=<organization> <title>`."""
+def subject(organization: str, title: str, country: str | None = None) -> x509.Name:
+    """Return the name of a member: `C=<country>, O=<organization>, CN=<organization> <title>`, C where it is known."""
     return x509.Name(
         [
+            *([] if country is None else [x509.NameAttribute(NameOID.COUNTRY_NAME, country)]),
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
             x509.NameAttribute(NameOID.COMMON_NAME, f"{organization} {title}"),
         ]

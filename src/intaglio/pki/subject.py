@@ -5,7 +5,7 @@ from datetime import date
 
 import msgspec
 from cryptography import x509
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 from intaglio.pki.der import content_of, element, object_identifier
 from intaglio.pki.name import IA5_STRING, PRINTABLE_STRING, UTF8_STRING, DistinguishedName, distinguished
@@ -124,20 +124,24 @@ def directory_attributes(directory: SubjectDirectory) -> x509.UnrecognizedExtens
     return x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.9"), element(0x30, *attributes))
 
 
-def alternatives(san: SubjectAlternatives) -> x509.SubjectAlternativeName:
-    """Return subjectAltName."""
-    names: list[x509.GeneralName] = [
+def alternatives(san: SubjectAlternatives) -> x509.UnrecognizedExtension:
+    """Return subjectAltName (RFC 5280 §4.2.1.6); written here because pyca reads every address once more."""
+    names = [
         *(_mailbox(value) for value in san.emails),
-        *(x509.DNSName(value) for value in san.dns_names),
-        *(x509.UniformResourceIdentifier(value) for value in san.uris),
-        *(x509.IPAddress(ipaddress.ip_address(value)) for value in san.ip_addresses),
-        *(x509.OtherName(x509.ObjectIdentifier(value.oid), value.der) for value in san.other_names),
+        *(element(0x82, value.encode("ascii")) for value in san.dns_names),
+        *(element(0x86, value.encode("ascii")) for value in san.uris),
+        *(element(0x87, ipaddress.ip_address(value).packed) for value in san.ip_addresses),
+        *(_other_name(value.oid, value.der) for value in san.other_names),
     ]
-    return x509.SubjectAlternativeName(names)
+    return x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, element(0x30, *names))
 
 
-def _mailbox(value: str) -> x509.GeneralName:
+def _mailbox(value: str) -> bytes:
     if value.isascii():
-        return x509.RFC822Name(value)
+        return element(0x81, value.encode("ascii"))
     # SmtpUTF8Mailbox (RFC 9598 §3)
-    return x509.OtherName(x509.ObjectIdentifier(SMTP_UTF8_MAILBOX), element(0x0C, value.encode()))
+    return _other_name(SMTP_UTF8_MAILBOX, element(0x0C, value.encode()))
+
+
+def _other_name(oid: str, value: bytes) -> bytes:
+    return element(0xA0, object_identifier(oid), element(0xA0, value))

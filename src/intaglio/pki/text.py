@@ -42,6 +42,7 @@ _MOST_EMAIL = 254
 _NO_EMAIL = "must be an e-mail address"
 _UNSEEN = "contains a control, invisible, private or unassigned character"
 _BLANKS = "must not begin or end with a blank, nor contain two together or an unusual one"
+_MIXED = "has a word of mixed scripts, or of one that names are not written in"
 _PRINTABLE = re.compile(r"\A[A-Za-z0-9 '()+,./:=?-]*\Z")
 
 
@@ -59,13 +60,30 @@ _TOGETHER = (
 )
 
 
-def _any_of(*scripts: str) -> str:
-    # What belongs to no script goes with each.
-    return "[" + "".join(rf"\p{{{script}}}" for script in (*scripts, "Common", "Inherited")) + "]*"
+class _Scripts(dict[str, int | None]):
+    """With whom a character can stand in a word, a bit for each row of `_ALONE` and `_TOGETHER`; None: in no word.
+
+    Asked once for each character: the library lets go of the interpreter at each call, and getting it back from busy
+    threads costs many times the answer.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._set = re2.Set.FullMatchSet()
+        self._set.Add(r"[\p{L}\p{M}\p{Nl}]")
+        for scripts in (*((script,) for script in _ALONE), *_TOGETHER):
+            # What belongs to no script goes with each.
+            self._set.Add("[" + "".join(rf"\p{{{one}}}" for one in (*scripts, "Common", "Inherited")) + "]")
+        self._set.Compile()
+
+    def __missing__(self, character: str) -> int | None:
+        rows = self._set.Match(character)
+        # Row 0 is what words are made of.
+        found = self[character] = sum(1 << row for row in rows if row) if 0 in rows else None
+        return found
 
 
-_ONE_SCRIPT = re2.compile("|".join([*map(_any_of, _ALONE), *(_any_of(*scripts) for scripts in _TOGETHER)]))
-_WORDS = re2.compile(r"[\p{L}\p{M}\p{Nl}]+")
+_SCRIPTS = _Scripts()
 # Letters for mathematics look like others' and belong to no script.
 _AFTER_LATIN = "\u0250"
 _STYLED = re.compile(
@@ -78,9 +96,14 @@ def fault_of_mixture(value: str) -> str | None:
     # All letters before this one are Latin: most texts end here, and many words of the others.
     if max(value, default="") < _AFTER_LATIN:
         return None
-    words = (word for word in _WORDS.findall(value) if max(word) >= _AFTER_LATIN)
-    if _STYLED.search(value) or not all(map(_ONE_SCRIPT.fullmatch, words)):
-        return "has a word of mixed scripts, or of one that names are not written in"
+    if _STYLED.search(value):
+        return _MIXED
+    shared = -1
+    for character in value:
+        scripts = _SCRIPTS[character]
+        shared = -1 if scripts is None else shared & scripts
+        if not shared:
+            return _MIXED
     return None
 
 

@@ -25,7 +25,7 @@ from intaglio.keys.sealing import SealingKey
 from intaglio.keys.software import SoftwareCustody, SoftwareIdentities
 from intaglio.keys.token import Token
 from intaglio.ledger.writer import Chain
-from intaglio.pki.hierarchy import KeyPlace, Roster
+from intaglio.pki.hierarchy import KeyPlace, Roster, subject
 from intaglio.pki.issuer import Issuer, Publication
 from intaglio.service.hsm import open_token
 from intaglio.service.roster import read as read_roster
@@ -76,6 +76,10 @@ class Home:
         if found.key != KeyPlace.HERE:
             raise KeyUnavailable(f"the key of {member} is {found.key}")
         return Issuer(member, self.certificate(member), self.keyring.key(member), self.places, test=found.test)
+
+    def subject(self, title: str) -> x509.Name:
+        """Return the name that a member of this home bears."""
+        return subject(self.settings.name, title, self.settings.country)
 
     def close(self) -> None:
         """Let go of the database and of the token, whose keys opened here sign no more."""

@@ -40,6 +40,7 @@ class Beginning(msgspec.Struct, frozen=True):
     public_url: str | None = None
     bind: str | None = None
     policy_arc: str = "1.3.6.1.4.1.32473"
+    country: str | None = None
     algorithm: str = "rsa"
     issuing_algorithm: str | None = None
     tsa_algorithm: str | None = None
@@ -78,6 +79,7 @@ class Beginning(msgspec.Struct, frozen=True):
         faults: dict[str, str | None] = {
             "name": text.fault_of_text(self.name, _MOST_NAME),
             "policy_arc": text.fault_of_oid(self.policy_arc),
+            "country": None if self.country is None else text.fault_of_country(self.country),
             "public_url": text.fault_of_uri(self.url)
             or (None if self.url.startswith("http://") else "must be http://"),
             "algorithm": None if self.algorithm in SIZES else f"must be one of {', '.join(SIZES)}",
@@ -102,7 +104,7 @@ name = {quoted(self.name, ensure_ascii=False)}
 hosts = {quoted(list(self.hosts))}
 # The arc of certificate policy OIDs.
 policy_arc = {quoted(self.policy_arc)}
-
+{self._country()}
 [api]
 bind = {quoted(self.address)}
 port = {self.api_port}
@@ -116,6 +118,9 @@ url = {quoted(self.url)}
 [keys]
 master_key = {quoted(self.master_key)}
 {self._hsm()}"""
+
+    def _country(self) -> str:
+        return f"# In the names of authorities.\ncountry = {json.dumps(self.country)}\n" if self.country else ""
 
     def _hsm(self) -> str:
         if self.hsm is None:
@@ -192,6 +197,7 @@ def _fill(
         roster = beginning.roster if authorities else NOBODY
         made = build(
             beginning.name,
+            country=beginning.country,
             sizes=beginning.algorithms,
             hosts=beginning.hosts,
             places=home.places,

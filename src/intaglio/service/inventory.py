@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from msgspec.structs import replace
 
 from intaglio.database.engine import reading
-from intaglio.pki.hierarchy import Hierarchy, Member, Roster, subject
+from intaglio.pki.hierarchy import Hierarchy, Member, Roster
 from intaglio.revocation import register
 from intaglio.service.authorities.lists import shortages
 from intaglio.service.authorities.standing import revoked
@@ -85,7 +85,7 @@ def _listed(
         name=member.name,
         profile=member.profile,
         issuer=member.issuer,
-        subject=subject(home.settings.name, member.title).rfc4514_string(),
+        subject=home.subject(member.title).rfc4514_string(),
         state=str(member.state),
         key=str(member.key),
         serves=serves,

@@ -11,7 +11,7 @@ from intaglio.database.engine import transaction
 from intaglio.errors import Conflict, ContentRefused
 from intaglio.ledger.entry import Event
 from intaglio.pki import conformity
-from intaglio.pki.hierarchy import KeyPlace, Member, Roster, State, subject
+from intaglio.pki.hierarchy import KeyPlace, Member, Roster, State
 from intaglio.revocation import register
 from intaglio.revocation.register import serial_text
 from intaglio.service.authorities.membership import BENEATH, check_subject
@@ -90,7 +90,7 @@ def _check(
         now=now,
     )
     requested = roster.member(member.name)
-    wanted = home.certificate(member.name).subject if requested.certified else subject(home.settings.name, member.title)
+    wanted = home.certificate(member.name).subject if requested.certified else home.subject(member.title)
     if certificate.subject != wanted:
         raise ContentRefused(
             "The certificate is for another subject than was requested.",

@@ -9,7 +9,7 @@ from cryptography import x509
 from intaglio.errors import Conflict, ContentRefused, KeyUnavailable
 from intaglio.keys.algorithm import KeyAlgorithm, PrivateKey, algorithm_of
 from intaglio.pki import text
-from intaglio.pki.hierarchy import KeyPlace, Member, Roster, State, subject
+from intaglio.pki.hierarchy import KeyPlace, Member, Roster, State
 from intaglio.service.home import TOKEN_SECRET, Home
 from intaglio.service.roster import write
 
@@ -66,7 +66,7 @@ def check_subject(home: Home, roster: Roster, member: Member, name: x509.Name) -
     for other in roster.members:
         if other.name == member.name:
             continue
-        borne = home.certificate(other.name).subject if other.certified else subject(home.settings.name, other.title)
+        borne = home.certificate(other.name).subject if other.certified else home.subject(other.title)
         if borne == name:
             raise Conflict(
                 f"{other.name} bears this name already: number the new one.", {"title": f"the same as of {other.name}"}
@@ -86,7 +86,7 @@ def enter(home: Home, roster: Roster, member: Member) -> Roster:
             f"The name {member.name} is taken.", {"name": f"{member.name} is there: {held.profile}, {held.state}"}
         )
     check_names(roster, home.settings.name, member)
-    check_subject(home, roster, member, subject(home.settings.name, member.title))
+    check_subject(home, roster, member, home.subject(member.title))
     if member.key == KeyPlace.HERE and _has_key(home, member.name):
         raise Conflict(f"There is a key {member.name} that belongs to nobody.", {"name": "its key is there already"})
     entered = roster.with_member(msgspec.structs.replace(member, state=State.REQUESTED))

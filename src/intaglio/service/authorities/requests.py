@@ -53,7 +53,7 @@ def request_authority(
         with transaction(home.engine) as connection:
             home.chain.append(connection, [Event(now, "authority.requested", reference=name, details=details)])
         # 3
-        who = subject(home.settings.name, title)
+        who = home.subject(title)
         if held is not None and held.certified:
             who = home.certificate(name).subject
         return x509.CertificateSigningRequestBuilder(who).sign(key, signature_hash(key))
@@ -68,12 +68,13 @@ def sign_request(
     title: str,
     now: datetime,
     organization: str | None = None,
+    country: str | None = None,
 ) -> x509.Certificate:
     """Return the certificate for a request, signed by the CA `issuer` whose key is here.
 
     Of the request, the key is taken, and its subject must be the one that is certified: `title` after the name of the
-    `organization`, this home's if not said. 1. issuer and request are looked at; 2. the intention is durable; 3. the
-    certificate is signed; 4. certificate and entry are durable.
+    `organization` of a `country`, this home's if not said. 1. issuer and request are looked at; 2. the intention is
+    durable; 3. the certificate is signed; 4. certificate and entry are durable.
     Raises `ContentRefused`, `WeakKey`, `Conflict` (a key or subject that has another use already), `NotFound`,
     `KeyUnavailable`, `IssuanceRefused`.
     """
@@ -83,7 +84,7 @@ def sign_request(
     authority = roster.member(issuer)
     _check_issuer(home, roster, authority, profile)
     owner = organization or home.settings.name
-    who = subject(owner, title)
+    who = home.subject(title) if organization is None else subject(organization, title, country)
     if csr.subject != who:
         raise ContentRefused(
             "The request is for another subject.",

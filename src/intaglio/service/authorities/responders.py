@@ -9,7 +9,7 @@ from intaglio.database.engine import reading
 from intaglio.errors import ContentRefused
 from intaglio.keys.algorithm import PublicKey, algorithm_of
 from intaglio.pki.founding import responder_algorithm
-from intaglio.pki.hierarchy import Member, State, subject
+from intaglio.pki.hierarchy import Member, State
 from intaglio.pki.issuer import Issuer
 from intaglio.revocation import register
 from intaglio.service.authorities.membership import kept_key
@@ -33,7 +33,7 @@ def certify_responder(home: Home, ca: Member, certificate: x509.Certificate, now
     found = certified(home, ca.name, "ocsp", public)
     if found is None:
         issuer = Issuer(ca.name, certificate, home.keyring.key(ca.name), home.places, test=ca.test)
-        name = subject(home.settings.name, wanted.title)
+        name = home.subject(wanted.title)
         prepared = issuer.prepare("ocsp", subject=name, public_key=public, now=now)
         found = issue(home, issuer, prepared, now, {"member": wanted.name})
     place(home, wanted.name, found)

@@ -10,7 +10,7 @@ from intaglio.database.engine import transaction
 from intaglio.errors import Conflict
 from intaglio.ledger.entry import Event
 from intaglio.pki import conformity
-from intaglio.pki.hierarchy import KeyPlace, Member, State, subject
+from intaglio.pki.hierarchy import KeyPlace, Member, State
 from intaglio.pki.issuer import Issuer
 from intaglio.revocation.register import serial_text
 from intaglio.service.authorities.membership import algorithm as algorithm_called
@@ -43,7 +43,7 @@ def create_root(
         # 3
         certificate = certified(home, name, profile, key.public_key())
         if certificate is None:
-            who = subject(home.settings.name, title)
+            who = home.subject(title)
             issuer = Issuer(name, None, key, home.places, subject=who, test=test)
             prepared = issuer.prepare(profile, subject=who, public_key=key.public_key(), now=now)
             certificate = issue(home, issuer, prepared, now, {"member": name})
