@@ -18,7 +18,8 @@
         ├── KeyUnavailable      a private key cannot be used
         ├── StoreUnavailable    the database cannot be used, or not in time
         ├── ClockUntrusted      the time is not known well enough
-        └── IssuanceRefused     our own rules refused what we were about to sign
+        └── IssuanceRefused     we refuse to sign what we were about to
+            └── RuleBroken      a rule for what is signed, by name
 
 No exception carries an HTTP status: every door has a table of its own.
 """
@@ -110,4 +111,13 @@ class ClockUntrusted(ServiceFault):
 
 
 class IssuanceRefused(ServiceFault):
-    """Our own rules refused what was about to be signed."""
+    """What was about to be signed may not be."""
+
+
+class RuleBroken(IssuanceRefused):
+    """A rule for what is signed would be broken: `rule` is its name."""
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(f"{rule}: {reason}")
+        self.rule = rule
+        self.reason = reason

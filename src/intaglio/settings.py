@@ -125,6 +125,20 @@ class TimestampSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     accuracy_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 1000
 
 
+class ProfileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What profiles of signers say of the operator.
+
+    `cps` is where the certification practice statement is, `disclosures` where the PKI disclosure statements are, by
+    language (ISO 639-1; EN 319 412-5 §4.3.4 wants https).
+    """
+
+    cps: Annotated[str, msgspec.Meta(pattern="^https?://[!-~]{3,1000}$")] | None = None
+    disclosures: dict[
+        Annotated[str, msgspec.Meta(pattern="^[a-z]{2}$")],
+        Annotated[str, msgspec.Meta(pattern="^https://[!-~]{3,1000}$")],
+    ] = {}
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Structured logs on standard error."""
 
@@ -164,6 +178,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: TokenSettings = TokenSettings()
     status: StatusSettings = StatusSettings()
     timestamp: TimestampSettings = TimestampSettings()
+    profiles: ProfileSettings = ProfileSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     limits: LimitSettings = LimitSettings()

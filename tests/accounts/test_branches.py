@@ -17,7 +17,7 @@ ESIGN, ESEAL = "0.4.0.1862.1.6.1", "0.4.0.1862.1.6.2"
 NAMED = {"common_name": {"presence": "STATIC", "format": "Somebody"}}
 
 
-def load(document: dict[str, Any], profile: str = "signing-person") -> policy.Policy:
+def load(document: dict[str, Any], profile: str = "aatl-a-person") -> policy.Policy:
     return policy.load({"subject_dn": NAMED, **document}, PROFILES[profile])
 
 
@@ -37,7 +37,7 @@ def malformed(document: dict[str, Any], request: Any) -> set[str]:
     return set(found.value.fields)
 
 
-def unusable(document: dict[str, Any], profile: str = "signing-person") -> set[str]:
+def unusable(document: dict[str, Any], profile: str = "aatl-a-person") -> set[str]:
     with pytest.raises(ContentRefused) as found:
         load(document, profile)
     return set(found.value.fields)
@@ -228,7 +228,7 @@ def test_rules_of_statements_that_cannot_be_stored() -> None:
         "qualified_statements.semantics.identifier.format",
     }
     seal = {"qualified_statements": {"etsi_qc_type": {"presence": "STATIC", "format": ESEAL}}}
-    assert load(seal, "signing-seal").statements is not None
+    assert load(seal, "aatl-a-seal").statements is not None
 
 
 # Integers: presence and bounds, what is sent, what comes of it (None: refused)

@@ -28,7 +28,7 @@ def _apply(kind: Kind, request: Any) -> Certified:
 def test_an_account_is_not_opened_under_a_name_that_no_policy_may_set() -> None:
     document = starting_policy(Kind.PARTNER, "Аcme", "DE")
     with pytest.raises(ContentRefused) as refused:
-        policy.propose(document, PROFILES["signing-seal"])
+        policy.propose(document, PROFILES["aatl-a-seal"])
     assert refused.value.fields.keys() == {"subject_dn.common_name.format", "subject_dn.organization.format"}
 
 
@@ -128,4 +128,4 @@ def test_documents_are_not_shared_between_accounts(kind: Kind) -> None:
     second = starting_policy(kind, "Example Ltd", "GB")
     assert second["public_key"]["key_type"] == "RSA"
     assert second["subject_dn"]["organizational_unit"]["maxcount"] > 0
-    assert policy.load(second, PROFILES["signing-seal"]).document == second
+    assert policy.load(second, PROFILES["aatl-a-seal"]).document == second

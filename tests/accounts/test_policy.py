@@ -21,7 +21,7 @@ _CN: dict[str, Any] = {"common_name": {"presence": "STATIC", "format": "Somebody
 
 
 def load(document: Any) -> policy.Policy:
-    return policy.load(document, PROFILES["signing-person"])
+    return policy.load(document, PROFILES["aatl-a-person"])
 
 
 def _take(document: Any, request: Any) -> Certified:
@@ -255,7 +255,7 @@ def test_a_word_of_several_scripts_is_refused_unless_the_rule_allows_it(value: s
         }
         _take(_document("subject_dn", field, {**rule, "mixed_scripts": True}), sent)
     static = {"presence": "STATIC", "format": value}
-    person = PROFILES["signing-person"]
+    person = PROFILES["aatl-a-person"]
     with pytest.raises(ContentRefused) as refused:
         policy.propose(_document("subject_dn", "organization", static), person)
     assert refused.value.fields.keys() == {"subject_dn.organization.format"}

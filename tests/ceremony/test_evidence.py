@@ -17,7 +17,8 @@ from intaglio.errors import RequestRefused
 from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.keys.attestation import SOFTWARE, Attestation
 from intaglio.pki.hierarchy import subject
-from intaglio.pki.issuer import Issuer, Publication
+from intaglio.pki.issuer import Issuer
+from intaglio.pki.publication import Publication
 from intaglio.revocation import crl
 from intaglio.revocation.register import Standing, State
 

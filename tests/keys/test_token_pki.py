@@ -15,7 +15,8 @@ from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.keys.token import Token
 from intaglio.pki.founding import Algorithms, Made, build
 from intaglio.pki.hierarchy import subject
-from intaglio.pki.issuer import Issuer, Publication
+from intaglio.pki.issuer import Issuer
+from intaglio.pki.publication import Publication
 from intaglio.pki.signature import signature_hash
 from intaglio.revocation import crl
 from intaglio.revocation.ocsp import Answer, Responder

@@ -16,7 +16,8 @@ from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.keys.software import generate
 from intaglio.pki.founding import SIZES, Algorithms, Made, build
 from intaglio.pki.hierarchy import ROSTER, subject
-from intaglio.pki.issuer import Issuer, Publication
+from intaglio.pki.issuer import Issuer
+from intaglio.pki.publication import Publication
 from intaglio.revocation import crl, ocsp
 from intaglio.timestamping.authority import Authority
 from intaglio.timestamping.tsp import sha256_imprint
@@ -54,7 +55,7 @@ def test_everything_that_is_signed_is_judged_good(pki: dict[str, Made], tmp_path
     issuer = Issuer("issuing", issuing.certificate, issuing.key, PLACES)
     signer = generate(KeyAlgorithm.P_256).public_key()
     person = issuer.issue(
-        issuer.prepare("signing-person", subject=subject("Example", "Person"), public_key=signer, now=now)
+        issuer.prepare("aatl-a-person", subject=subject("Example", "Person"), public_key=signer, now=now)
     )
 
     # certificates

@@ -15,8 +15,9 @@ from cases import cases
 from intaglio.errors import IssuanceRefused
 from intaglio.keys.algorithm import PublicKey
 from intaglio.pki.hierarchy import subject
-from intaglio.pki.issuer import Issuer, Publication, new_serials
+from intaglio.pki.issuer import Issuer, new_serials
 from intaglio.pki.profiles import PROFILES
+from intaglio.pki.publication import Publication
 
 # PKCS#1 v1.5 is deterministic: two certificates are the same if everything in them is.
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -90,5 +91,5 @@ def test_serial_numbers_are_in_the_order_of_time_and_random_behind_it() -> None:
     for serial in (1 << 159, 1):
         with pytest.raises(IssuanceRefused, match="serial number"):
             ISSUER.prepare(
-                "signing-seal", subject=subject("A", "B"), public_key=KEY.public_key(), now=now, serial=serial
+                "aatl-a-seal", subject=subject("A", "B"), public_key=KEY.public_key(), now=now, serial=serial
             )

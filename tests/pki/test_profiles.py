@@ -1,7 +1,7 @@
 """Each kind of certificate is what `docs/certificate-profiles.md` says, and pkilint finds nothing unexplained."""
 
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,51 +11,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
+from founded import ARC, NOW, Pki
 from intaglio.errors import IssuanceRefused
-from intaglio.keys.sealing import SealingKey
-from intaglio.keys.software import SoftwareCustody
 from intaglio.pki import profiles
 from intaglio.pki.extensions import QC_STATEMENTS, Purposes, Statements
-from intaglio.pki.founding import SIZES, Made, build
 from intaglio.pki.hierarchy import subject
-from intaglio.pki.issuer import Issuer, Publication
 from intaglio.revocation import crl, ocsp
 from served import BIN, run
 
-NOW = datetime(2026, 11, 24, 12, 0, 0, 250_000, tzinfo=UTC)
-ARC = "1.3.6.1.4.1.32473"
-PUBLICATION = Publication("http://pki.example.com", ARC)
 STATUS = {ExtensionOID.AUTHORITY_INFORMATION_ACCESS, ExtensionOID.CRL_DISTRIBUTION_POINTS}
-
-
-class Pki:
-    """A hierarchy made once, and certificates issued below it."""
-
-    def __init__(self) -> None:
-        custody = SoftwareCustody(SealingKey(bytes(32), "test"))
-        made = build(
-            "Example Trust",
-            sizes=SIZES["p-256"],
-            hosts=["sign.example.com"],
-            places=PUBLICATION,
-            now=NOW,
-            generate=custody.generate,
-            progress=lambda _: None,
-        )
-        self.made: dict[str, Made] = {one.member.name: one for one in made}
-
-    def __getitem__(self, name: str) -> x509.Certificate:
-        return self.made[name].certificate
-
-    def issuer(self, name: str) -> Issuer:
-        one = self.made[name]
-        return Issuer(name, one.certificate, one.key, PUBLICATION, test=one.member.test)
-
-    def leaf(self, profile: str, issuer: str = "issuing") -> x509.Certificate:
-        authority = self.issuer(issuer)
-        key = ec.generate_private_key(ec.SECP256R1()).public_key()
-        name = subject("Example Ltd", "Seal")
-        return authority.issue(authority.prepare(profile, subject=name, public_key=key, now=NOW))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +30,6 @@ def pki() -> Pki:
 BASIC = {ExtensionOID.KEY_USAGE, ExtensionOID.SUBJECT_KEY_IDENTIFIER, ExtensionOID.AUTHORITY_KEY_IDENTIFIER}
 CA = BASIC | {ExtensionOID.BASIC_CONSTRAINTS}
 END = BASIC | {ExtensionOID.EXTENDED_KEY_USAGE}
-SHORT_TERM = x509.ObjectIdentifier("0.4.0.194121.2.1")
 USAGES = (
     "digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
     "key_cert_sign", "crl_sign",
@@ -173,26 +136,6 @@ def test_server(pki: Pki) -> None:
     assert names.get_values_for_type(x509.DNSName) == ["sign.example.com"]
 
 
-def check_signing(pki: Pki, profile: str, issuer: str, usage: set[str], policy: str) -> None:
-    certificate = pki.leaf(profile, issuer)
-    check(
-        pki, certificate, issuer=issuer, lifetime=timedelta(seconds=600), usage=usage,
-        extensions=END | STATUS | {ExtensionOID.CERTIFICATE_POLICIES, SHORT_TERM},
-        purposes={"1.3.6.1.5.5.7.3.36", "1.2.840.113583.1.1.5"}, policy=policy,
-    )  # fmt: skip
-    assert certificate.extensions.get_extension_for_oid(SHORT_TERM).value.public_bytes() == b"\x05\x00"
-
-
-@pytest.mark.parametrize(("issuer", "policy"), [("issuing", f"{ARC}.1.1.1"), ("test-issuing", f"{ARC}.2.1.1")])
-def test_signing_person(pki: Pki, issuer: str, policy: str) -> None:
-    check_signing(pki, "signing-person", issuer, {"digital_signature", "content_commitment"}, policy)
-
-
-@pytest.mark.parametrize(("issuer", "policy"), [("issuing", f"{ARC}.1.1.2"), ("test-issuing", f"{ARC}.2.1.2")])
-def test_signing_seal(pki: Pki, issuer: str, policy: str) -> None:
-    check_signing(pki, "signing-seal", issuer, {"digital_signature"}, policy)
-
-
 @pytest.mark.parametrize(
     ("extra", "rule"),
     [
@@ -213,11 +156,11 @@ def test_extensions_that_are_refused(pki: Pki, extra: x509.ExtensionType, rule: 
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     with pytest.raises(IssuanceRefused, match=rule):
         pki.issuer("issuing").prepare(
-            "signing-seal", subject=subject("A", "B"), public_key=key, now=NOW, extensions=[(extra, False)]
+            "aatl-a-seal", subject=subject("A", "B"), public_key=key, now=NOW, extensions=[(extra, False)]
         )
 
 
-@pytest.mark.parametrize("profile", sorted(set(profiles.PROFILES) - {"signing-person", "signing-seal"}))
+@pytest.mark.parametrize("profile", sorted(set(profiles.PROFILES) - set(profiles.SIGNING)))
 @pytest.mark.parametrize(
     "extra",
     [
@@ -239,31 +182,27 @@ def test_nothing_outlives_its_issuer(pki: Pki) -> None:
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     end = pki["issuing"].not_valid_after_utc
     late = end - timedelta(seconds=30)
-    prepared = authority.prepare("signing-seal", subject=subject("A", "B"), public_key=key, now=late)
+    prepared = authority.prepare("aatl-a-seal", subject=subject("A", "B"), public_key=key, now=late)
     assert prepared.not_after == end
     with pytest.raises(IssuanceRefused):
-        authority.prepare("signing-seal", subject=subject("A", "B"), public_key=key, now=end + timedelta(days=1))
+        authority.prepare("aatl-a-seal", subject=subject("A", "B"), public_key=key, now=end + timedelta(days=1))
 
 
 def test_validity_is_inclusive_at_both_ends() -> None:
-    not_before, not_after = profiles.validity(profiles.PROFILES["signing-seal"], NOW)
+    not_before, not_after = profiles.validity(profiles.PROFILES["aatl-a-seal"], NOW)
     assert (not_after - not_before) + timedelta(seconds=1) == timedelta(seconds=600)
 
 
 def test_pkilint_finds_nothing_unexplained(pki: Pki, tmp_path: Path) -> None:
     kinds = {name: one.certificate for name, one in pki.made.items()}
-    kinds |= {
-        "person": pki.leaf("signing-person"),
-        "seal": pki.leaf("signing-seal"),
-        "api": pki.leaf("client", "client"),
-    }
+    kinds["api"] = pki.leaf("client", "client")
     for name, certificate in kinds.items():
         path = tmp_path / f"{name}.pem"
         path.write_bytes(certificate.public_bytes(Encoding.PEM))
         found = run(BIN / "lint_pkix_cert", "lint", "-s", "WARNING", path)
         assert found.stdout.strip() == b"", (name, found.stdout.decode())
     responder = ocsp.Responder(pki["issuing"], pki["issuing-ocsp"], pki.made["issuing-ocsp"].key, timedelta(days=1))
-    wanted = responder.cert_id(kinds["person"].serial_number)
+    wanted = responder.cert_id(kinds["issuing"].serial_number)
     statuses = {
         "good": ocsp.Answer(wanted),
         "unknown": ocsp.Answer(wanted, known=False),

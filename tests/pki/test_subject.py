@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from cases import cases
 from intaglio.pki import der, text
-from intaglio.pki.issuer import Issuer, Publication
+from intaglio.pki.issuer import Issuer
 from intaglio.pki.name import named
+from intaglio.pki.publication import Publication
 from intaglio.pki.subject import (
     ATTRIBUTES,
     Subject,
@@ -64,7 +65,7 @@ def _certificate(
         # Critical where there is no other name (RFC 5280 §4.1.2.6).
         extensions.append((alternatives(san), True))
     prepared = issuer.prepare(
-        "signing-person", subject=name(subject), public_key=key.public_key(), now=now, extensions=extensions
+        "aatl-a-person", subject=name(subject), public_key=key.public_key(), now=now, extensions=extensions
     )
     path = folder / "certificate.pem"
     path.write_bytes(issuer.issue(prepared).public_bytes(Encoding.PEM))

@@ -156,7 +156,7 @@ def test_requests_that_are_not_signed(pair: Pair) -> None:
     der[-1] ^= 1
     refuse(ContentRefused, "bad signature", x509.load_der_x509_csr(bytes(der)))
     refuse(ContentRefused, "profile", request(key), profile="client")
-    refuse(ContentRefused, "profile", request(key), profile="signing-person")
+    refuse(ContentRefused, "profile", request(key), profile="aatl-a-person")
     refuse(NotFound, "nobody", request(key), issuer="nobody")
     # the root's own key, asked to be another thing
     own = vault.keyring.key("test-root-2")

@@ -23,7 +23,7 @@ from intaglio.accounts.purposes import take_usages
 from intaglio.accounts.rules import FORBIDDEN, Faults, ListRule, Presence, StringRule, take_object
 from intaglio.accounts.typed import take_all
 from intaglio.errors import ContentRefused, Malformed
-from intaglio.pki import text
+from intaglio.pki import naming, text
 from intaglio.pki.extensions import Custom, Purposes, Statements, Template
 from intaglio.pki.issuer import Extensions
 from intaglio.pki.profiles import key_usage
@@ -112,11 +112,23 @@ def apply(policy: Policy, request: Any, *, today: date) -> Certified:
     if faults.mistyped:
         raise Malformed("Some fields are of the wrong type.", faults.mistyped | faults.refused)
     subject = certified.subject
+    _check_naming(policy, subject, faults)
     if not faults.refused and not (subject.attributes or subject.organizational_units or subject.extra):
         faults.refuse("subject_dn", "is required: nothing would be certified")
     if faults.refused:
         raise ContentRefused("The identity is refused by the account's policy.", faults.refused)
     return certified
+
+
+def _check_naming(policy: Policy, subject: Subject, faults: Faults) -> None:
+    profile = policy.profile
+    if profile.naming is None:
+        return
+    semantics = None if profile.statements is None else profile.statements.semantics
+    for field, reason in naming.faults(profile.naming, semantics, subject.attributes):
+        # What is refused already has a reason that is nearer.
+        if f"subject_dn.{field}" not in faults.refused:
+            faults.refuse(f"subject_dn.{field}", reason)
 
 
 def _subject(policy: Policy, dn: dict[str, Any], faults: Faults) -> Subject:

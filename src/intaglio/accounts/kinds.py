@@ -16,12 +16,12 @@ class Kind(StrEnum):
     INDIVIDUAL = "individual"
 
 
-# The profile of what each is certified by.
+# The profile of what each is certified by, if no other is chosen.
 PROFILE_OF = {
-    Kind.PARTNER: "signing-seal",
-    Kind.ORGANIZATION: "signing-seal",
-    Kind.EMPLOYEE: "signing-person",
-    Kind.INDIVIDUAL: "signing-person",
+    Kind.PARTNER: "aatl-a-seal",
+    Kind.ORGANIZATION: "aatl-a-seal",
+    Kind.EMPLOYEE: "aatl-a-person",
+    Kind.INDIVIDUAL: "aatl-a-person",
 }
 
 _UNITS = {"static": False, "list": [], "mincount": 0, "maxcount": 4}

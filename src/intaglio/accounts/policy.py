@@ -197,7 +197,7 @@ def load(document: Any, profile: Profile) -> Policy:
         ),
         signature=_signature(read),
         algorithm=_algorithm(keys, faults),
-        lifetime=timedelta(seconds=max(0, min(validity.secondsmax, _LONGEST_SECONDS))),
+        lifetime=min(timedelta(seconds=max(0, min(validity.secondsmax, _LONGEST_SECONDS))), profile.lifetime),
     )
     _check(policy, faults)
     if faults.refused:
@@ -241,7 +241,9 @@ def _check(policy: Policy, faults: Faults) -> None:
         faults.refuse(f"san.other_names.{SMTP_UTF8_MAILBOX}", "has a rule of its own, san.emails")
     if policy.purposes is not None:
         policy.purposes.check("extended_key_usages", faults, policy.profile)
-    if policy.statements is not None:
+    if policy.statements is not None and policy.profile.statements is not None:
+        faults.refuse("qualified_statements", f"are those of the profile {policy.profile.name}, and no others")
+    elif policy.statements is not None:
         policy.statements.check("qualified_statements", faults, policy.profile)
     if policy.template is not None:
         policy.template.check("ms_extension_template", faults)

@@ -18,9 +18,9 @@ from intaglio.ceremony.steps import Step
 from intaglio.errors import ContentRefused, IssuanceRefused
 from intaglio.keys.algorithm import PublicKey, public_key_der
 from intaglio.pki import hierarchy, lint
-from intaglio.pki.issuer import Publication
 from intaglio.pki.name import named
 from intaglio.pki.profiles import PROFILES
+from intaglio.pki.publication import Publication
 from intaglio.pki.signature import signature_hash
 
 # notBefore and thisUpdate are whole seconds, cut off.
@@ -277,9 +277,9 @@ def _issued(
     identifier = x509.SubjectKeyIdentifier.from_public_key(artefact.key_of(certificate))
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key)
     expected = {
-        *profile.constant_extensions(known.publication.policy_arc, test=test),
+        *profile.constant_extensions(known.publication, test=test),
         x509.Extension(authority.oid, False, authority),
-        *(known.publication.extensions(issuer_name) if profile.status else ()),
+        *profile.published(known.publication, issuer_name),
         x509.Extension(identifier.oid, False, identifier),
     }
     if set(certificate.extensions) != expected or len(certificate.extensions) != len(expected):

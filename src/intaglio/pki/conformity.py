@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives import hashes
 
 from intaglio.errors import ContentRefused, IssuanceRefused
 from intaglio.pki import lint, public_key
-from intaglio.pki.issuer import Publication
 from intaglio.pki.name import named
 from intaglio.pki.profiles import PROFILES
+from intaglio.pki.publication import Publication
 
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
@@ -34,8 +34,7 @@ def check(
     """
     profile = PROFILES[profile_name]
     faults = {**signature_faults(certificate, issuer), **_time_faults(certificate, now)}
-    status = places.extensions(issuer_name) if profile.status else []
-    expected = [*profile.constant_extensions(places.policy_arc, test=test), *status]
+    expected = [*profile.constant_extensions(places, test=test), *profile.published(places, issuer_name)]
     faults |= dict(_extension_faults(certificate, issuer, expected))
     try:
         lint.check(

@@ -15,6 +15,7 @@ QC_RETENTION_PERIOD = "0.4.0.1862.1.3"
 QC_DEVICE = "0.4.0.1862.1.4"
 QC_DISCLOSURE = "0.4.0.1862.1.5"
 QC_TYPE = "0.4.0.1862.1.6"
+QC_LEGISLATION = "0.4.0.1862.1.7"
 # RFC 3739 §3.2.6.1
 _SYNTAX_V2 = "1.3.6.1.5.5.7.11.2"
 
@@ -55,6 +56,7 @@ class Statements(msgspec.Struct, frozen=True):
     type: str | None = None
     retention_years: int | None = None
     disclosures: tuple[tuple[str, str], ...] = ()
+    legislation: tuple[str, ...] = ()
 
     def extension(self) -> x509.UnrecognizedExtension:
         """Return qcStatements (RFC 3739 §3.2.6, ETSI EN 319 412-5)."""
@@ -75,6 +77,9 @@ class Statements(msgspec.Struct, frozen=True):
             found.append(_statement(QC_DISCLOSURE, element(0x30, *places)))
         if self.type is not None:
             found.append(_statement(QC_TYPE, element(0x30, object_identifier(self.type))))
+        if self.legislation:
+            countries = (element(0x13, country.encode("ascii")) for country in self.legislation)
+            found.append(_statement(QC_LEGISLATION, element(0x30, *countries)))
         return x509.UnrecognizedExtension(QC_STATEMENTS, element(0x30, *found))
 
     def _semantics(self) -> bytes:

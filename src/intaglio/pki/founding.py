@@ -8,7 +8,8 @@ from cryptography import x509
 
 from intaglio.keys.algorithm import KeyAlgorithm, PrivateKey
 from intaglio.pki.hierarchy import ROSTER, Member, host_names, subject
-from intaglio.pki.issuer import Extensions, Issuer, Prepared, Publication
+from intaglio.pki.issuer import Extensions, Issuer, Prepared
+from intaglio.pki.publication import Publication
 
 
 class Algorithms(msgspec.Struct, frozen=True):

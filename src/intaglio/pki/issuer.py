@@ -11,14 +11,16 @@ from datetime import datetime, timedelta
 
 import msgspec
 from cryptography import x509
-from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID
+from cryptography.x509.oid import ExtensionOID
 
 from intaglio.errors import IssuanceRefused
 from intaglio.keys.algorithm import PrivateKey, PublicKey, public_key_der
 from intaglio.pki import lint
 from intaglio.pki.der import content_of, element, integer, object_identifier, time
+from intaglio.pki.lint import Accreditation
 from intaglio.pki.name import DistinguishedName, named
-from intaglio.pki.profiles import PROFILES, validity
+from intaglio.pki.profiles import PROFILES, Profile, validity
+from intaglio.pki.publication import Publication
 from intaglio.pki.signature import algorithm_identifier, names, signing
 
 # Version is v3 (RFC 5280 §4.1.2.1).
@@ -27,6 +29,7 @@ _VERSION_3 = bytes.fromhex("a003020102")
 # Of these a profile has what a certificate has if nothing is said.
 _REPLACEABLE = frozenset({ExtensionOID.KEY_USAGE, ExtensionOID.EXTENDED_KEY_USAGE})
 
+Extension = x509.Extension[x509.ExtensionType]
 Extensions = Sequence[tuple[x509.ExtensionType, bool]]
 
 
@@ -35,40 +38,19 @@ class Prepared(msgspec.Struct, frozen=True):
 
     issuer: str
     profile: str
+    # Of the profile; 0 for those that the service has for itself.
+    version: int
     serial: int
     subject: DistinguishedName
     public_key: bytes
     not_before: datetime
     not_after: datetime
     # As they are certified: what depends on issuer and profile alone; from the place `own`, the certificate's own.
-    extensions: list[x509.Extension[x509.ExtensionType]]
+    extensions: list[Extension]
     own: int
 
 
-class Publication(msgspec.Struct, frozen=True):
-    """What certificates say of their issuer: the public listener's `url`, and the operator's arc of policy OIDs."""
-
-    url: str
-    policy_arc: str = "1.3.6.1.4.1.32473"
-
-    def extensions(self, issuer: str) -> list[x509.Extension[x509.ExtensionType]]:
-        """Return AIA (OCSP, caIssuers) and CRLDP for certificates of `issuer`."""
-        access = x509.AuthorityInformationAccess(
-            [
-                _access(AuthorityInformationAccessOID.OCSP, f"{self.url}/ocsp"),
-                _access(AuthorityInformationAccessOID.CA_ISSUERS, f"{self.url}/ca/{issuer}.crt"),
-            ]
-        )
-        address = x509.UniformResourceIdentifier(f"{self.url}/crl/{issuer}.crl")
-        points = x509.CRLDistributionPoints([x509.DistributionPoint([address], None, None, None)])
-        return [x509.Extension(access.oid, False, access), x509.Extension(points.oid, False, points)]
-
-
-def _access(method: x509.ObjectIdentifier, url: str) -> x509.AccessDescription:
-    return x509.AccessDescription(method, x509.UniformResourceIdentifier(url))
-
-
-def _encoded(extension: x509.Extension[x509.ExtensionType]) -> bytes:
+def _encoded(extension: Extension) -> bytes:
     """Return an Extension, DER (RFC 5280 §4.1.2.9); that it is not critical is the default, and left out."""
     critical = b"\x01\x01\xff" if extension.critical else b""
     identifier = object_identifier(extension.oid.dotted_string)
@@ -125,24 +107,30 @@ class Issuer:
         self._name = found.public_bytes()
         self._algorithm = algorithm_identifier(key)
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
-        authority = x509.Extension(identifier.oid, False, identifier)
-        status = places.extensions(name)
-        # What depends on issuer and profile alone is made and encoded once: issuing is a hot path.
-        self._constant = {
-            profile_name: [
-                *profile.constant_extensions(places.policy_arc, test=test),
-                authority,
-                *(status if profile.status else []),
+        self._authority = x509.Extension(identifier.oid, False, identifier)
+        self._places = places
+        self._constants: dict[tuple[str, int], tuple[list[Extension], bytes]] = {}
+
+    def _constant(self, profile: Profile) -> tuple[list[Extension], bytes]:
+        """Return what depends on issuer and profile alone; made, checked and encoded once: issuing is a hot path.
+
+        Raises `RuleBroken` where no certificate of this issuer can be of this profile.
+        """
+        key = profile.name, profile.version
+        found = self._constants.get(key)
+        if found is None:
+            extensions = [
+                *profile.constant_extensions(self._places, test=self.test),
+                self._authority,
+                *profile.published(self._places, self.name),
             ]
-            for profile_name, profile in PROFILES.items()
-        }
-        self._encoded = {
-            profile_name: b"".join(map(_encoded, extensions)) for profile_name, extensions in self._constant.items()
-        }
+            lint.check_profile(profile, extensions, self.subject)
+            found = self._constants[key] = extensions, b"".join(map(_encoded, extensions))
+        return found
 
     def prepare(
         self,
-        profile_name: str,
+        profile: Profile | str,
         *,
         subject: x509.Name | DistinguishedName,
         public_key: PublicKey | bytes,
@@ -150,27 +138,33 @@ class Issuer:
         extensions: Extensions = (),
         serial: int | None = None,
         lifetime: timedelta | None = None,
+        accredited: Accreditation = Accreditation.NONE,
     ) -> Prepared:
-        """Decide a certificate of `profile_name`, with a new serial number unless one is given that was reserved.
+        """Decide a certificate of a profile, or of the one of this name that comes with the service.
+
+        It gets a new serial number unless one is given that was reserved.
 
         The public key may be given as it is certified, DER. That it is one to certify is for the caller to check.
         keyUsage and extendedKeyUsage among `extensions` stand in the place of the profile's.
-        Raises `IssuanceRefused` naming the rule that it breaks.
+        `accredited` is what this issuer is accredited for now. Raises `RuleBroken`, which names the rule.
         """
-        not_before, not_after = validity(PROFILES[profile_name], now, lifetime)
+        if isinstance(profile, str):
+            profile = PROFILES[profile]
+        not_before, not_after = validity(profile, now, lifetime)
         if self.certificate is not None:
             not_after = min(not_after, self.certificate.not_valid_after_utc)
         certified = public_key if isinstance(public_key, bytes) else public_key_der(public_key)
         identifier = _key_identifier(certified)
         name = named(subject) if isinstance(subject, x509.Name) else subject
-        constant = self._constant[profile_name]
+        constant, _ = self._constant(profile)
         chosen = [x509.Extension(value.oid, critical, value) for value, critical in extensions]
         replaced = _REPLACEABLE.intersection(one.oid for one in chosen) if chosen else frozenset()
         if replaced:
             constant = [one for one in constant if one.oid not in replaced]
         prepared = Prepared(
             issuer=self.name,
-            profile=profile_name,
+            profile=profile.name,
+            version=profile.version,
             serial=new_serials(now, 1)[0] if serial is None else serial,
             subject=name,
             public_key=certified,
@@ -185,9 +179,10 @@ class Issuer:
             not_before=not_before,
             not_after=not_after,
             extensions=prepared.extensions,
-            profile=PROFILES[profile_name],
+            profile=profile,
             issuer=self.certificate,
             chosen=chosen,
+            accredited=Accreditation.NONE if self.test else accredited,
         )
         return prepared
 
@@ -199,8 +194,10 @@ class Issuer:
         """Sign what was prepared and return the certificate, DER (RFC 5280 §4.1); called once for each."""
         if prepared.issuer != self.name:
             raise IssuanceRefused(f"{self.name} was asked to sign what {prepared.issuer} prepared")
-        constant = self._encoded[prepared.profile]
-        if prepared.own != len(self._constant[prepared.profile]):
+        known = self._constants.get((prepared.profile, prepared.version))
+        if known is not None and prepared.own == len(known[0]):
+            constant = known[1]
+        else:
             constant = b"".join(map(_encoded, prepared.extensions[: prepared.own]))
         to_be_signed = element(
             0x30,

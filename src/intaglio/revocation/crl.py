@@ -7,6 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from intaglio.errors import IssuanceRefused
+from intaglio.pki import lint
 from intaglio.pki.issuer import Issuer
 from intaglio.pki.signature import signature_hash
 from intaglio.revocation.register import RevocationList, Standing
@@ -15,11 +16,18 @@ from intaglio.revocation.register import RevocationList, Standing
 def build(
     issuer: Issuer, revoked: Sequence[Standing], *, number: int, now: datetime, currency: timedelta
 ) -> RevocationList:
-    """Return the CRL of `issuer`, current from `now` for `currency`."""
+    """Return the CRL of `issuer`, current from `now` for `currency`; raises `RuleBroken` before it would sign."""
     if issuer.certificate is None:
         raise IssuanceRefused(f"{issuer.name} has no certificate yet")
     this_update = now.replace(microsecond=0)
     next_update = this_update + currency
+    lint.check_list(
+        issuer=issuer.certificate,
+        number=number,
+        this_update=this_update,
+        next_update=next_update,
+        entries=[(int(one.serial, 16), one.revoked_at or this_update, one.reason) for one in revoked],
+    )
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.subject)

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from intaglio.errors import Malformed
 from intaglio.keys.algorithm import PrivateKey
+from intaglio.pki import lint
 from intaglio.pki.der import element, generalized_time, integer, object_identifier
 from intaglio.pki.signature import algorithm_identifier, signing
 from intaglio.pki.structures import AlgorithmIdentifier, Extension
@@ -155,8 +156,10 @@ class Responder:
         *,
         test: bool = False,
     ) -> None:
+        lint.check_responder(certificate, issuer)
         self.issuer = issuer
         self.test = test
+        self._begins, self._ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
         self.certificate = certificate
         self.currency = currency
         self._sign = signing(key)
@@ -176,10 +179,20 @@ class Responder:
         return element(0x30, self._issuer, integer(serial))
 
     def sign(self, answers: Sequence[Answer], now: datetime, nonce: bytes | None = None) -> bytes:
-        """Return a successful OCSPResponse, DER; `nonce` is the extension's value as it came."""
-        singles = b"".join(self._single(answer, answer.this_update or now) for answer in answers)
+        """Return a successful OCSPResponse, DER; `nonce` is the extension's value as it came.
+
+        Raises `RuleBroken`, and then nothing is signed.
+        """
+        told = [(answer, answer.this_update or now) for answer in answers]
+        lint.check_response(
+            begins=self._begins,
+            ends=self._ends,
+            now=now,
+            answers=[(one.revoked_at, begin, self.next_update(one, begin)) for one, begin in told],
+        )
+        singles = b"".join(self._single(answer, begin) for answer, begin in told)
         # What is told of a later time is not told before it.
-        produced_at = generalized_time(max([now, *(one.this_update for one in answers if one.this_update is not None)]))
+        produced_at = generalized_time(max(now, *(begin for _, begin in told)))
         extensions = (
             b"" if nonce is None else element(0xA1, element(0x30, element(0x30, _NONCE_OID, element(0x04, nonce))))
         )

@@ -26,7 +26,8 @@ from intaglio.keys.software import SoftwareCustody, SoftwareIdentities
 from intaglio.keys.token import Token
 from intaglio.ledger.writer import Chain
 from intaglio.pki.hierarchy import KeyPlace, Roster, subject
-from intaglio.pki.issuer import Issuer, Publication
+from intaglio.pki.issuer import Issuer
+from intaglio.pki.publication import Publication
 from intaglio.service.hsm import open_token
 from intaglio.service.roster import read as read_roster
 from intaglio.settings import Settings, database_url, load, master_key
@@ -122,5 +123,7 @@ def open_home(path: Path, actor: str | None = None, *, new: bool = False) -> Hom
         identities=Form.SOFTWARE if settings.hsm is None else Form(settings.hsm.identities),
         custodies=custodies,
         keyring=Keyring(path / "keys", custody, SealingKey(master, "service secrets")),
-        places=Publication(settings.public.url, settings.policy_arc),
+        places=Publication(
+            settings.public.url, settings.policy_arc, settings.profiles.cps, settings.profiles.disclosures
+        ),
     )

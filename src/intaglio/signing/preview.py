@@ -9,7 +9,8 @@ from cryptography.x509.oid import NameOID
 
 from intaglio.accounts.certified import apply
 from intaglio.accounts.policy import Policy
-from intaglio.pki.issuer import Issuer, Publication
+from intaglio.pki.issuer import Issuer
+from intaglio.pki.publication import Publication
 from intaglio.pki.subject import name
 
 _ISSUER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Preview: nobody issued this")])
