@@ -1,5 +1,6 @@
 """The sandbox over the wire: as its document says, felt by the next request, and nowhere for production."""
 
+import base64
 import json
 import os
 import re
@@ -10,9 +11,13 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import httpx
 import jwt
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import ocsp
 
 from served import JOHN_DOE, Partner, Served, make_partner, run
 
@@ -46,7 +51,10 @@ def test_the_commands_of_the_document_do_what_it_says(partner: Partner, served: 
     done = subprocess.run(
         ["bash", "-euc", script], cwd=partner.folder, env=os.environ, capture_output=True, timeout=60, check=True
     )
-    before, advanced, back = map(json.loads, done.stdout.split(b"\n")[:3])
+    before, advanced, failing, back = map(json.loads, done.stdout.split(b"\n")[:4])
+    assert [one["failure"] for one in failing["failures"]] == ["ocsp_unknown", "rate_limited"]
+    assert (before["failures"], back["failures"]) == ([], [])
+    assert set(before["possible_failures"]) == set(re.findall(r"^\| `(\w+)` \|", document, re.MULTILINE))
     assert (before["ahead_seconds"], advanced["ahead_seconds"], back["ahead_seconds"]) == (0, 600, 0)
     assert before["most_ahead_seconds"] == 31_622_400
     assert "31,622,400" in document
@@ -104,6 +112,7 @@ def test_production_finds_nothing_there(individual: Partner, partner: Partner) -
         ("DELETE", "/sandbox", None),
         ("POST", "/sandbox/clock", {"advance_seconds": 600}),
         ("POST", "/sandbox/clock", {"advance_seconds": "x"}),
+        ("PUT", "/sandbox/failures", {"failures": [{"failure": "key_store_away"}]}),
     ):
         for token, status in ((individual.token, 404), (partner.token, 401)):
             headers = {"Authorization": f"Bearer {token}"}
@@ -150,3 +159,98 @@ def test_what_a_test_account_gets_says_that_it_is_for_tests(organization: Partne
         names = [certificate.issuer, *(one.subject for one in chain)]
         assert all(("TEST" in name.rfc4514_string()) == test for name in names)
         assert arcs == ({"2."} if test else {"1."})
+
+
+def fail(partner: Partner, *failures: dict[str, object]) -> httpx.Response:
+    return partner.client.put("/sandbox/failures", json={"failures": failures}, headers=partner.authorization)
+
+
+@pytest.mark.parametrize("call", ["identity", "sign", "timestamp"])
+def test_a_forced_failure_is_answered_as_the_real_one(partner: Partner, served: Served, call: str) -> None:
+    identity = partner.post("/identity", JOHN_DOE).json()["id"]
+
+    def ask() -> httpx.Response:
+        if call == "identity":
+            return partner.post("/identity", JOHN_DOE)
+        return partner.get(f"/identity/{identity}/sign/{DIGEST}" if call == "sign" else f"/timestamp/{DIGEST}")
+
+    before = partner.get("/quotas/signatures").json(), partner.get("/quotas/timestamps").json()
+    for failure, status, field in (
+        ("quota_used_up", 403, {"identity": "identities", "sign": "signatures", "timestamp": "timestamps"}[call]),
+        ("rate_limited", 429, "rate"),
+        ("key_store_away", 503, "key_store"),
+    ):
+        assert fail(partner, {"failure": failure, "remaining": 1}).status_code == 200
+        answer = ask()
+        assert (answer.status_code, list(answer.json()["errors"])) == (status, [field])
+        assert ("retry-after" in answer.headers) == (status in {429, 503})
+        assert ("ratelimit" in answer.headers) == ("ratelimit-policy" in answer.headers) == (status == 429)
+        entry = served.intaglio("ledger", "show", "--kind", "failure.forced", "--most", "1")[0]
+        assert (entry["request_id"], entry["account_id"]) == (answer.json()["id"], partner.account_id)
+        assert entry["reference"] == failure
+        # once was asked for, and nothing was spent
+        assert partner.get("/sandbox").json()["failures"] == []
+    assert (partner.get("/quotas/signatures").json(), partner.get("/quotas/timestamps").json()) == before
+    assert ask().status_code == 200
+
+
+def test_the_forced_quota_says_what_the_real_one_says(partner: Partner, served: Served, tmp_path: Path) -> None:
+    poor = make_partner(served, tmp_path / "poor", "--kind", "individual", "--test", "--quota-timestamps", "0")
+    fail(partner, {"failure": "quota_used_up"})
+    answers = [one.get(f"/timestamp/{DIGEST}").json() for one in (partner, poor)]
+    poor.client.close()
+    for answer in answers:
+        del answer["id"]
+    assert answers[0] == answers[1]
+
+
+def test_an_identity_that_is_not_there_is_not_found_whatever_is_forced(partner: Partner) -> None:
+    fail(partner, {"failure": "quota_used_up"}, {"failure": "key_store_away"})
+    assert partner.get(f"/identity/{'0' * 32}/sign/{DIGEST}").status_code == 404
+    assert partner.post("/identity", {"unknown": 1}).status_code == 422
+
+
+def test_ocsp_answers_unknown_about_the_account_alone(partner: Partner, organization: Partner, served: Served) -> None:
+    made = partner.post("/identity", JOHN_DOE).json()
+    neighbour = organization.post("/identity", {}).json()
+    issuer = x509.load_pem_x509_certificate(partner.get("/trustchain").json()["trustchain"][0].encode())
+
+    def status(identity: dict[str, str]) -> ocsp.OCSPCertStatus:
+        certificate = x509.load_pem_x509_certificate(identity["signing_cert"].encode())
+        asked = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, SHA256()).build()
+        sent = {"content": asked.public_bytes(Encoding.DER), "headers": {"content-type": "application/ocsp-request"}}
+        response = httpx.post(f"{served.public}/ocsp", **sent)  # type: ignore[arg-type]
+        found = ocsp.load_der_ocsp_response(response.content).certificate_status
+        assert (response.headers["cache-control"] == "no-store") == (found == ocsp.OCSPCertStatus.UNKNOWN)
+        return found
+
+    # asked before, so that a remembered answer would be told again
+    assert status(made) == status(neighbour) == ocsp.OCSPCertStatus.GOOD
+    fail(partner, {"failure": "ocsp_unknown", "remaining": 3})
+    assert status(neighbour) == ocsp.OCSPCertStatus.GOOD
+    assert [status(made), status(made)] == [ocsp.OCSPCertStatus.UNKNOWN] * 2
+    embedded = [base64.b64decode(partner.post("/identity", JOHN_DOE).json()["ocsp_response"]) for _ in range(2)]
+    told = [ocsp.load_der_ocsp_response(one).certificate_status for one in embedded]
+    assert told == [ocsp.OCSPCertStatus.UNKNOWN, ocsp.OCSPCertStatus.GOOD]
+    assert status(made) == ocsp.OCSPCertStatus.GOOD
+
+
+@pytest.mark.parametrize(
+    ("wanted", "status"),
+    [
+        ({"failures": [{"failure": "gremlins"}]}, 400),
+        ({"failures": [{"failure": "rate_limited", "remaining": 1.5}]}, 400),
+        ({"failures": [{"failure": "rate_limited", "remaining": True}]}, 400),
+        ({"failures": {"failure": "rate_limited"}}, 400),
+        ({}, 400),
+        (None, 400),
+        ({"failures": [{"failure": "rate_limited", "remaining": 0}]}, 422),
+        ({"failures": [{"failure": "rate_limited", "remaining": -1}]}, 422),
+        ({"failures": [{"failure": "rate_limited", "remaining": 10**30}]}, 422),
+        ({"failures": [{"failure": "rate_limited"}, {"failure": "rate_limited"}]}, 422),
+    ],
+)
+def test_what_names_no_failures_is_refused(organization: Partner, wanted: object, status: int) -> None:
+    answer = organization.client.put("/sandbox/failures", json=wanted, headers=organization.authorization)
+    assert answer.status_code == status
+    assert organization.get("/sandbox").json()["failures"] == []

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, select, text, update
 from intaglio.accounts import credentials, quota, register
 from intaglio.accounts.kinds import Kind, starting_policy
 from intaglio.accounts.quota import Resource
-from intaglio.accounts.sandbox import sandboxes
+from intaglio.accounts.sandbox import forced_failures, sandboxes
 from intaglio.accounts.verification.register import mechanisms
 from intaglio.database.commits import Commits
 from intaglio.database.engine import migrate, open_engine, reading, transaction
@@ -47,6 +47,7 @@ TABLES = (
     identities,
     mechanisms,
     sandboxes,
+    forced_failures,
     staff,
     staff_certificates,
     approvals,

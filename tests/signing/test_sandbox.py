@@ -18,10 +18,10 @@ from sqlalchemy import Connection, select
 from intaglio.accounts import onboarding
 from intaglio.accounts import sandbox as register
 from intaglio.accounts.kinds import Kind
-from intaglio.accounts.sandbox import MOST_AHEAD, sandboxes
+from intaglio.accounts.sandbox import MOST_AHEAD, Failure, forced_failures, sandboxes
 from intaglio.clock import ManualClock
 from intaglio.database.engine import reading, transaction
-from intaglio.errors import Conflict, ContentRefused, Malformed, NotFound
+from intaglio.errors import Conflict, ContentRefused, Malformed, NotFound, RateLimited
 from intaglio.keys.register import identity_keys
 from intaglio.ledger.writer import latest
 from intaglio.pki.hierarchy import Hierarchy
@@ -200,21 +200,26 @@ def test_production_has_no_sandbox_whatever_calls_and_whatever_the_table_says(ho
     account_id, now = production(home), datetime.now(UTC)
     with transaction(home.engine) as connection:
         connection.execute(sandboxes.insert(), {"account_id": account_id, "ahead_seconds": 600, "era": 3})
+        connection.execute(forced_failures.insert(), {"account_id": account_id, "failure": Failure.OCSP_UNKNOWN})
     attempts: list[Callable[[Connection], object]] = [
         lambda c: sandbox.state(c, account_id, now),
         lambda c: sandbox.advance(c, home.chain, account_id, now, "r", {"advance_seconds": 600}),
         lambda c: sandbox.reset(c, home.chain, account_id, now, "r"),
         lambda c: register.advance(c, account_id, timedelta(1)),
         lambda c: register.reset(c, account_id),
+        lambda c: register.force(c, account_id, {Failure.KEY_STORE_AWAY: None}),
+        lambda c: register.take(c, account_id, Failure.KEY_STORE_AWAY),
+        lambda c: sandbox.force(c, home.chain, account_id, now, "r", {"failures": []}),
     ]
     for change in attempts:
         with pytest.raises(NotFound), transaction(home.engine) as connection:
             change(connection)
     with reading(home.engine) as connection:
-        assert register.ahead_of(connection, account_id, now) == now
+        assert register.told_by(connection, account_id, now) == (now, False)
         assert latest(connection, most=9, kind="sandbox.advanced") == []
     who = caller(home, account_id)
     assert (who.sandbox, who.time(now), who.beside(now), who.owner) == (None, now, {}, account_id)
+    assert not who.forced
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 31_622_401, 10**30, -(10**30)])
@@ -261,5 +266,24 @@ def test_production_and_other_accounts_are_not_forgotten_when_a_sandbox_changes(
             await service.sessions.refresh()
             assert len(service.engine.live) == 1
             await sign_digest(service.engine, other, made[1].id, DIGEST, "r")
+
+    asyncio.run(walk())
+
+
+def test_what_is_to_fail_so_often_does_so_exactly_however_many_ask_at_once(home: Home) -> None:
+    account_id = caller(home).account.id
+    with transaction(home.engine) as connection:
+        register.force(connection, account_id, {Failure.RATE_LIMITED: 7})
+    who = caller(home, account_id)
+
+    async def walk() -> None:
+        async with running(home) as service:
+            asked = [stamp_digest(service.engine, who, DIGEST, f"r{number}") for number in range(12)]
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+            assert sum(isinstance(one, RateLimited) for one in outcomes) == 7
+            assert sum(isinstance(one, bytes) for one in outcomes) == 5
+            with reading(home.engine) as connection:
+                assert len(latest(connection, most=20, kind="failure.forced")) == 7
+                assert len(latest(connection, most=20, kind="timestamp.made")) == 5
 
     asyncio.run(walk())

@@ -77,6 +77,12 @@ def _take(connection: Connection, account_id: str, resource: Resource, amount: i
     return done.rowcount == 1
 
 
+def used_up(resource: Resource) -> QuotaSpent:
+    """Return the refusal of who has nothing left."""
+    wrong = {str(resource): "quota used up: ask for a higher one"}
+    return QuotaSpent(f"The account's quota of {resource} is used up.", wrong)
+
+
 def spend(connection: Connection, resource: Resource, account_ids: Sequence[str]) -> list[QuotaSpent | None]:
     """Spend one for each account named, in order; answer None, or the refusal, for each.
 
@@ -98,12 +104,7 @@ def spend(connection: Connection, resource: Resource, account_ids: Sequence[str]
             granted[account_id] -= 1
             outcomes.append(None)
         else:
-            outcomes.append(
-                QuotaSpent(
-                    f"The account's quota of {resource} is used up.",
-                    {str(resource): "quota used up: ask for a higher one"},
-                )
-            )
+            outcomes.append(used_up(resource))
     return outcomes
 
 

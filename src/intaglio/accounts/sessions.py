@@ -9,8 +9,9 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 import jwt
 import msgspec
@@ -22,7 +23,7 @@ from intaglio.accounts import credentials, register, sandbox
 from intaglio.accounts.kinds import PROFILE_OF
 from intaglio.accounts.policy import Policy, load
 from intaglio.accounts.register import Account
-from intaglio.accounts.sandbox import Sandbox
+from intaglio.accounts.sandbox import Failure, Sandbox
 from intaglio.accounts.verification import register as verification
 from intaglio.database.commits import Commits
 from intaglio.database.engine import current_revisions
@@ -38,6 +39,7 @@ _POLL_SECONDS = 0.2
 _BELIEVED_SECONDS = 1.0
 # No account's id begins so.
 SANDBOXED = "sandbox/"
+_NOTHING: Mapping[Failure, int | None] = MappingProxyType({})
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -62,6 +64,11 @@ class Caller(msgspec.Struct, frozen=True):
     def beside(self, now: datetime) -> dict[str, datetime]:
         """Return what the ledger, which keeps real time, says beside it: the account's, where that is another."""
         return {} if self.sandbox is None or not self.sandbox.ahead else {"account_time": self.time(now)}
+
+    @property
+    def forced(self) -> Mapping[Failure, int | None]:
+        """What the account wants to fail."""
+        return _NOTHING if self.sandbox is None else self.sandbox.failures
 
     @property
     def owner(self) -> str:

@@ -8,6 +8,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from intaglio import __version__
+from intaglio.accounts.sandbox import Failures
 from intaglio.api import problems, v2
 from intaglio.api.direct import CONTENT_TYPE
 from intaglio.api.verification import VERIFICATION
@@ -104,10 +105,10 @@ _CALLS: list[tuple[str, str, str, str, str | None, list[dict[str, Any]], tuple[i
         "Identity",
         "IdentityRequest",
         [_VERIFICATION],
-        (400, 422),
+        (400, 422, 429),
     ),
-    ("get", "/identity/{id}/sign/{digest}", "Sign a digest", "Signature", None, [_ID, _DIGEST], (403, 404, 422)),
-    ("get", "/timestamp/{digest}", "Stamp a digest (RFC 3161)", "Timestamp", None, [_DIGEST], (403, 422)),
+    ("get", "/identity/{id}/sign/{digest}", "Sign a digest", "Signature", None, [_ID, _DIGEST], (403, 404, 422, 429)),
+    ("get", "/timestamp/{digest}", "Stamp a digest (RFC 3161)", "Timestamp", None, [_DIGEST], (403, 422, 429)),
     ("get", "/certificate_path", "The issuing certificates below the root", "Path", None, [], ()),
     ("get", "/trustchain", "The chain of trust and its revocation information", "TrustChain", None, [], ()),
     ("get", "/validationpolicy", "The account's validation policy", "ValidationPolicy", None, [], ()),
@@ -117,7 +118,16 @@ _CALLS: list[tuple[str, str, str, str, str | None, list[dict[str, Any]], tuple[i
     ("get", "/counters/timestamps", "Time-stamps made", "Value", None, [], ()),
     ("get", "/counters/identities", "Identities created", "Value", None, [], ()),
     ("get", "/sandbox", "The sandbox of a test account", "State", None, [], (404,)),
-    ("delete", "/sandbox", "Back to real time; tokens and identities are over", "State", None, [], (404,)),
+    (
+        "delete",
+        "/sandbox",
+        "Back to real time and no failures; tokens and identities are over",
+        "State",
+        None,
+        [],
+        (404,),
+    ),
+    ("put", "/sandbox/failures", "Say what is to fail", "State", "Failures", [], (400, 404, 422)),
     ("post", "/sandbox/clock", "Advance the test account's clock", "State", "Advance", [], (400, 404, 409, 422)),
 ]
 _ALWAYS = (401, 403, 503)
@@ -128,6 +138,7 @@ _OPERATIONS = {
 }
 _EXAMPLES: dict[str, Any] = {
     "Login": {"api_key": "1f2e3d4c5b6a7988", "api_secret": "…40 hexadecimal characters…"},
+    "Failures": {"failures": [{"failure": "rate_limited", "remaining": 2}, {"failure": "ocsp_unknown"}]},
     "Advance": {"advance_seconds": 600},
     "IdentityRequest": {
         "subject_dn": {"common_name": "John Doe", "country": "GB", "organizational_unit": ["Administration"]},
@@ -148,6 +159,7 @@ def document() -> dict[str, Any]:
         v2.TrustChain,
         v2.Value,
         State,
+        Failures,
         problems.Problem,
     )
     _, schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from litestar import Request, Response, delete, get, post
+from litestar import Request, Response, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
 
 from intaglio.api.authentication import caller
@@ -30,9 +30,15 @@ async def advance(request: AnyRequest) -> Response[bytes]:
     return await _changed(request, sandbox.advance, read_json(await request.body()))
 
 
+@put("/sandbox/failures")
+async def force(request: AnyRequest) -> Response[bytes]:
+    """Say what is to fail."""
+    return await _changed(request, sandbox.force, read_json(await request.body()))
+
+
 @delete("/sandbox", status_code=200)
 async def reset(request: AnyRequest) -> Response[bytes]:
-    """Set the account's clock back to real time."""
+    """Set the account's clock back to real time, and have nothing fail."""
     return await _changed(request, sandbox.reset)
 
 
@@ -47,4 +53,4 @@ async def _changed(request: AnyRequest, use_case: Callable[..., State], *sent: A
     return answer(found)
 
 
-HANDLERS: list[HTTPRouteHandler] = [show, advance, reset]
+HANDLERS: list[HTTPRouteHandler] = [show, advance, force, reset]

@@ -49,10 +49,15 @@ class Answers:
         issuers: Mapping[str, Issuer],
         commits: Commits,
         lanes: Lanes,
-        time_of: Callable[[Connection, str, datetime], datetime],
+        told_by: Callable[[Connection, str, datetime], tuple[datetime, bool]],
+        unknown_now: Callable[[Connection, str, datetime], bool],
     ) -> None:
-        """Tell of certificates of test accounts by the time of the account, which `time_of` knows by its id."""
-        self._time_of = time_of
+        """Tell of certificates of test accounts by the account: its time, and whether they are to be unknown.
+
+        `unknown_now` says at last whether they are, and counts it.
+        """
+        self._told_by = told_by
+        self._unknown_now = unknown_now
         self._lanes = lanes
         self._responders = responders
         self._issuers = issuers
@@ -101,14 +106,18 @@ class Answers:
             return Response(ocsp.UNAUTHORIZED, now, now, current=False)
         issuer_name: str = name
 
-        def look(connection: Connection) -> list[ocsp.Answer]:
+        def look(connection: Connection) -> list[tuple[Answer, str | None]]:
             return [
                 self._answer(connection, issuer_name, wanted.serial_number, asn1.encode_der(wanted), now)
                 for wanted in question.cert_ids
             ]
 
         generation = self._generation
-        answers = await self._commits.read(look)
+        looked = await self._commits.read(look)
+        answers = [
+            await self._unknown(answer, account_id, now) if account_id is not None else answer
+            for answer, account_id in looked
+        ]
         responder = self._responders[issuer_name]
         der = await self._lanes.run(responder.sign, answers, now, question.nonce)
         response = Response(
@@ -126,17 +135,26 @@ class Answers:
             self._remembered[request] = response
         return response
 
-    def _answer(self, connection: Connection, issuer: str, serial: int, wanted: bytes, now: datetime) -> Answer:
+    def _answer(
+        self, connection: Connection, issuer: str, serial: int, wanted: bytes, now: datetime
+    ) -> tuple[Answer, str | None]:
         """Return the status of a certificate; of one that a test account signs with, by the account's time.
+
+        With it comes the account, if it wants it to be unknown.
 
         After that clock was set back there are certificates from its future: thisUpdate is never before notBefore.
         """
         standing = _standing(connection, issuer, serial)
         told = _told(standing, wanted)
         if not self._responders[issuer].test or standing is None or standing.account_id is None:
-            return told
-        time = max(self._time_of(connection, standing.account_id, now), standing.not_before)
-        return msgspec.structs.replace(told, this_update=time)
+            return told, None
+        time, unknown = self._told_by(connection, standing.account_id, now)
+        told = msgspec.structs.replace(told, this_update=max(time, standing.not_before))
+        return told, standing.account_id if unknown else None
+
+    async def _unknown(self, answer: Answer, account_id: str, now: datetime) -> Answer:
+        taken = await self._commits.write(lambda connection: self._unknown_now(connection, account_id, now))
+        return msgspec.structs.replace(answer, known=False, not_after=None) if taken else answer
 
     async def status(self, issuer: str, serial: int, now: datetime, *, apart: bool = False) -> bytes:
         """Return a signed OCSP response about one of the service's own certificates, a few minutes old at most.

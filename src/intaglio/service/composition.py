@@ -5,9 +5,13 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
 
 from intaglio import __version__
 from intaglio.accounts import sandbox
+from intaglio.accounts.sandbox import Failure
 from intaglio.accounts.sessions import SANDBOXED, Sessions
 from intaglio.clock import Clock, SystemClock
 from intaglio.database.commits import Commits
@@ -23,6 +27,7 @@ from intaglio.service.refill import key_pool
 from intaglio.service.serving import Serving
 from intaglio.signing.destruction import destroy_expired
 from intaglio.signing.engine import Engine, Spending
+from intaglio.signing.forced import taken
 from intaglio.signing.issuance import Issuance
 
 _log = logging.getLogger("intaglio.service")
@@ -74,6 +79,10 @@ def compose(home: Home, clock: Clock) -> Service:
     lanes = Lanes("sign", settings.keys.signing_threads, home.patience_seconds)
     serving = Serving()
     serving.take(serving.open(home, home.roster()))
+
+    def unknown_now(connection: Connection, account_id: str, now: datetime) -> bool:
+        return taken(connection, home.chain, account_id, Failure.OCSP_UNKNOWN, now, None, {"resource": "ocsp"})
+
     engine = Engine(
         clock=clock,
         commits=commits,
@@ -90,7 +99,7 @@ def compose(home: Home, clock: Clock) -> Service:
         issuers=serving.issuers,
         responders=serving.responders,
         authorities=serving.authorities,
-        answers=Answers(serving.responders, serving.issuers, commits, lanes, sandbox.ahead_of),
+        answers=Answers(serving.responders, serving.issuers, commits, lanes, sandbox.told_by, unknown_now),
     )
 
     def changed() -> None:

@@ -8,6 +8,8 @@ import msgspec
 
 from intaglio.accounts.certified import apply
 from intaglio.accounts.kinds import PROFILE_OF
+from intaglio.accounts.quota import Resource
+from intaglio.accounts.sandbox import Failure
 from intaglio.accounts.sessions import Caller
 from intaglio.accounts.verification.presented import NOTHING, Presented, look
 from intaglio.accounts.verification.register import needed
@@ -21,6 +23,7 @@ from intaglio.revocation import ocsp
 from intaglio.revocation import register as certificates
 from intaglio.signing import register
 from intaglio.signing.engine import Engine
+from intaglio.signing.forced import check_means, check_rate, to_fail
 from intaglio.signing.issuance import Issued
 
 # Certificate and OCSP response, DER, and the identity's key, opened.
@@ -46,6 +49,8 @@ async def create_identity(
     Raises `Malformed` or `ContentRefused` naming every field, `NotVerified`, or a `ServiceFault`.
     """
     account = caller.account
+    if caller.forced:
+        await check_rate(engine, caller, Resource.IDENTITIES, request_id)
     # Should the issuer be revoked meanwhile, the key does not stay in memory, past the register that knows of it.
     generation = engine.live.generation
     issuer_name = engine.issuing(account.hierarchy)
@@ -54,6 +59,10 @@ async def create_identity(
     certified = apply(caller.policy, request, today=caller.time(engine.clock.now()).date())
     certified.check_signature(issuer.signs_with)
     verified = look(caller.mechanisms, presented, engine.clock.now(), needed=needed(account))
+    unknown = False
+    if caller.forced:
+        await check_means(engine, caller, Resource.IDENTITIES, request_id)
+        unknown = await to_fail(engine, caller, Failure.OCSP_UNKNOWN, Resource.IDENTITIES, request_id)
     # 2
     sealed = await engine.pool.take(caller.policy.algorithm)
     # 3
@@ -101,13 +110,20 @@ async def create_identity(
             **caller.beside(now),
         },
     )
-    certificate, response, key = await _made(engine, caller, prepared, sealed, identity, event)
+    certificate, response, key = await _made(engine, caller, prepared, sealed, identity, event, unknown=unknown)
     engine.live.put(f"{caller.owner}/{identity.id}", key, identity.not_after, generation)
     return NewIdentity(identity.id, certificate, response)
 
 
 async def _made(
-    engine: Engine, caller: Caller, prepared: Prepared, sealed: SealedKey, identity: register.Identity, event: Event
+    engine: Engine,
+    caller: Caller,
+    prepared: Prepared,
+    sealed: SealedKey,
+    identity: register.Identity,
+    event: Event,
+    *,
+    unknown: bool,
 ) -> Signed:
     """Return what was signed (6, 7) once it is on record (8).
 
@@ -126,7 +142,7 @@ async def _made(
         except BaseException as error:  # what signing raised, whatever it was: somebody waits for it
             loop.call_soon_threadsafe(_settle, recorded, error)
 
-    signing = engine.lanes.submit(_issue, engine, prepared, sealed)
+    signing = engine.lanes.submit(_issue, engine, prepared, sealed, known=not unknown)
     signing.add_done_callback(signed)
     await recorded
     return signing.result()
@@ -138,11 +154,11 @@ def _settle(recorded: asyncio.Future[IntaglioError | None], error: BaseException
         recorded.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
 
-def _issue(engine: Engine, prepared: Prepared, sealed: SealedKey) -> Signed:
+def _issue(engine: Engine, prepared: Prepared, sealed: SealedKey, *, known: bool) -> Signed:
     """Issue, in one go of one lane; the key is opened here because it is about to sign, and so proven to open."""
     # 6
     certificate = engine.issuers[prepared.issuer].sign(prepared)
     responder = engine.responders[prepared.issuer]
     # 7
-    good = [ocsp.Answer(responder.cert_id(prepared.serial), prepared.not_after)]
-    return certificate, responder.sign(good, prepared.not_before), engine.open_key(sealed)
+    told = [ocsp.Answer(responder.cert_id(prepared.serial), prepared.not_after, known=known)]
+    return certificate, responder.sign(told, prepared.not_before), engine.open_key(sealed)

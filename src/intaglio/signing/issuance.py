@@ -78,6 +78,7 @@ class Issuance:
 
 def _moved(connection: Connection, one: Issued, made_by: Sandbox) -> Conflict | None:
     """Return the refusal of an identity begun before its account's clock was set, which would live for too long."""
-    if sandbox.find(connection, one.identity.account_id) == made_by:
+    found = sandbox.find(connection, one.identity.account_id)
+    if (found.ahead, found.era) == (made_by.ahead, made_by.era):
         return None
     return Conflict("The account's clock was set meanwhile: try again.", {"clock": "was set meanwhile"})

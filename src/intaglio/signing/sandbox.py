@@ -1,4 +1,4 @@
-"""Use cases of test accounts: advance the account's clock, set it back to real time, see how it stands."""
+"""Use cases of test accounts: advance the account's clock, have things fail, put everything back, see how it stands."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from intaglio.accounts import sandbox
-from intaglio.accounts.sandbox import MOST_AHEAD, Sandbox
+from intaglio.accounts.sandbox import MOST_AHEAD, Failure, Forced, Sandbox
 from intaglio.errors import Conflict
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
@@ -23,7 +23,9 @@ class State(msgspec.Struct, frozen=True):
     real_time: datetime
     account_time: datetime
     ahead_seconds: int
+    failures: list[Forced]
     most_ahead_seconds: int = int(MOST_AHEAD.total_seconds())
+    possible_failures: tuple[Failure, ...] = tuple(Failure)
 
 
 def state(connection: Connection, account_id: str, now: datetime) -> State:
@@ -58,15 +60,15 @@ def advance(
 
 
 def reset(connection: Connection, chain: Chain, account_id: str, now: datetime, request_id: str | None) -> State:
-    """Set the clock of a test account back to real time; raises `NotFound`.
+    """Set the clock of a test account back to real time, and have nothing fail; raises `NotFound`.
 
-    1. the clock is set back; 2. identities are over, all of them: what was made by another clock must not live by this
-    one; 3. the entry is written. Tokens are over, too (`sessions`).
+    1. the clock is set back, and no failure remains; 2. identities are over, all of them: what was made by another
+    clock must not live by this one; 3. the entry is written. Tokens are over, too (`sessions`).
     """
     before = sandbox.find(connection, account_id)
     # 1
     found = sandbox.reset(connection, account_id)
-    if found != before:
+    if found.era != before.era:
         # 2
         over = now - timedelta(microseconds=1)
         register.end_earlier(connection, [(one, over) for one, _ in register.live(connection, account_id, now)])
@@ -76,5 +78,23 @@ def reset(connection: Connection, chain: Chain, account_id: str, now: datetime, 
     return _state(found, now)
 
 
+def force(
+    connection: Connection, chain: Chain, account_id: str, now: datetime, request_id: str | None, sent: Any
+) -> State:
+    """Have just those things fail for a test account that decoded JSON names; raises `NotFound`, or what refuses it.
+
+    1. what was to fail before is forgotten, and this in its place; 2. the entry is written.
+    """
+    sandbox.check_test(connection, account_id)
+    # 1
+    found = sandbox.force(connection, account_id, sandbox.read_failures(sent))
+    # 2
+    chain.append(
+        connection, [Event(now, "sandbox.failures", account_id, None, request_id, {"failures": dict(found.failures)})]
+    )
+    return _state(found, now)
+
+
 def _state(found: Sandbox, now: datetime) -> State:
-    return State(now, now + found.ahead, found.ahead // timedelta(seconds=1))
+    failures = [Forced(failure, remaining) for failure, remaining in found.failures.items()]
+    return State(now, now + found.ahead, found.ahead // timedelta(seconds=1), failures)

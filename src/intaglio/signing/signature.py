@@ -14,6 +14,7 @@ from intaglio.ledger.entry import Event
 from intaglio.signing import register
 from intaglio.signing.digest import Digest
 from intaglio.signing.engine import Engine, Spent
+from intaglio.signing.forced import check_means, check_rate
 
 _PREHASHED = Prehashed(hashes.SHA256())
 _PKCS1 = padding.PKCS1v15()
@@ -33,11 +34,15 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
     the signature leaves; had the key failed, the quota is given back and the failure recorded.
     Raises `NotFound`, `QuotaSpent` or a `ServiceFault`.
     """
+    if caller.forced:
+        await check_rate(engine, caller, Resource.SIGNATURES, request_id)
     now = engine.clock.now()
     # 1, 2
     # The account is part of the name, so that another account's identity is simply not found.
     owner = f"{caller.owner}/{identity_id}"
     key = engine.live.get(owner, now) or await _opened(engine, caller, identity_id, owner, now)
+    if caller.forced:
+        await check_means(engine, caller, Resource.SIGNATURES, request_id)
     # 3, 4
     event = Event(
         at=now,

@@ -11,6 +11,7 @@ from intaglio.ledger.entry import Event
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.signing.digest import Digest
 from intaglio.signing.engine import Engine, Spent
+from intaglio.signing.forced import check_means, check_rate
 from intaglio.timestamping.tsp import MessageImprint, StampRefused, granted, rejected, sha256_imprint
 
 
@@ -27,6 +28,9 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     quota is given back and the failure recorded.
     Raises `QuotaSpent` or a `ServiceFault`.
     """
+    if caller.forced:
+        await check_rate(engine, caller, Resource.TIMESTAMPS, request_id)
+        await check_means(engine, caller, Resource.TIMESTAMPS, request_id)
     # 1
     now = engine.clock.now()
     time = caller.time(now)
