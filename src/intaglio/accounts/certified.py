@@ -101,10 +101,11 @@ def apply(policy: Policy, request: Any, *, today: date) -> Certified:
     dn = take_object(request.get("subject_dn"), "subject_dn", DN_FIELDS, faults)
     da = take_object(request.get("subject_da"), "subject_da", SDA_FIELDS, faults)
     san = take_object(request.get("san"), "san", SAN_FIELDS, faults)
+    named = _subject(policy, dn, faults)
     certified = Certified(
-        _subject(policy, dn, faults),
+        named,
         _directory(policy, da, today, faults) if da or "subject_da" not in policy.silent else None,
-        _alternatives(policy, san, faults) if san or "san" not in policy.silent else None,
+        _with_email(_alternatives(policy, san, faults) if san or "san" not in policy.silent else None, named),
     )
     # Most policies say nothing of the rest, and most requests do not, either.
     if policy.further or request.keys() - _NAMES:
@@ -187,6 +188,15 @@ def _alternatives(policy: Policy, san: dict[str, Any], faults: Faults) -> Subjec
     }
     taken["other_names"] = take_all(policy.other_names, san.get("other_names"), "san.other_names", faults)
     return SubjectAlternatives(**taken) if any(taken.values()) else None
+
+
+def _with_email(found: SubjectAlternatives | None, subject: Subject) -> SubjectAlternatives | None:
+    """Return the alternative names with the subject's e-mail address, which must be there, too (RFC 5280 §4.2.1.6)."""
+    email = subject.attributes.get("email")
+    if email is None or (found is not None and email in found.emails):
+        return found
+    found = found or SubjectAlternatives()
+    return msgspec.structs.replace(found, emails=(*found.emails, email))
 
 
 def _further(policy: Policy, request: dict[str, Any], faults: Faults) -> dict[str, Any]:

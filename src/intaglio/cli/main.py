@@ -25,6 +25,7 @@ from intaglio.cli import (
     mechanism,
     policy,
     pool,
+    profile,
     staff,
 )
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
@@ -47,6 +48,7 @@ app = typer.Typer(
 app.add_typer(account.app, name="account")
 app.add_typer(credential.app, name="credential")
 app.add_typer(policy.app, name="policy")
+app.add_typer(profile.app, name="profile")
 app.add_typer(mechanism.app, name="mechanism")
 app.add_typer(certificate.app, name="certificate")
 app.add_typer(identity.app, name="identity")

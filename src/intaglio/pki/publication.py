@@ -1,6 +1,7 @@
 """What certificates say of the place they come from: addresses, policies, and statements of the operator."""
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 import msgspec
 from cryptography import x509
@@ -19,6 +20,12 @@ class Publication(msgspec.Struct, frozen=True):
     policy_arc: str = "1.3.6.1.4.1.32473"
     cps: str | None = None
     disclosures: Mapping[str, str] = {}
+
+    @property
+    def local(self) -> bool:
+        """Whether the addresses are of use on this machine or network alone: to try things, and no more."""
+        host = urlsplit(self.url).hostname or ""
+        return "." not in host or host.startswith("127.")
 
     def status(self, issuer: str) -> list[Extension]:
         """Return AIA (OCSP, caIssuers) and CRLDP for certificates of `issuer`."""
