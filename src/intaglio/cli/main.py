@@ -1,18 +1,11 @@
 """The command `intaglio`."""
 
-import gc
-import logging
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Annotated, Literal
 
 import typer
-import uvloop
 
-from intaglio import logs
-from intaglio.accounts.credentials import pem_chain
-from intaglio.api import app as doors
-from intaglio.api.gate import refusal
 from intaglio.cli import (
     account,
     approvals,
@@ -30,14 +23,9 @@ from intaglio.cli import (
 )
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
 from intaglio.errors import ContentRefused
-from intaglio.keys.priority import wait_turns
 from intaglio.pki.founding import SIZES
-from intaglio.server.listener import Listener, serve, tls_context
-from intaglio.server.protocol import Limits
-from intaglio.service.composition import running
-from intaglio.service.home import Home, certificate_path, open_home
+from intaglio.service.home import certificate_path
 from intaglio.service.initialisation import Beginning, initialise
-from intaglio.service.refill import filling
 from intaglio.settings import HsmSettings
 
 app = typer.Typer(
@@ -198,61 +186,7 @@ def _hsm(
 @command
 def serve_command(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Serve the API (mutual TLS) and the public PKI until SIGTERM."""
-    wait_turns()
-    opened = open_home(home, actor="service")
-    logs.configure(opened.settings.log.level)
-    uvloop.run(_serve(opened, as_json=as_json))
+    # Doors and listeners take longer to load than any other command takes to run.
+    from intaglio.cli.serving import serve  # noqa: PLC0415
 
-
-async def _serve(home: Home, *, as_json: bool) -> None:
-    settings = home.settings
-    home.certificate("client")  # says which file is missing, where OpenSSL would not
-    chain = pem_chain(home.certificate("tls"), home.certificate("server"))
-    context = tls_context(chain, home.keyring.key("tls"), certificate_path(home.path, "client"))
-    async with running(home) as service, filling(home):
-        limits = Limits()
-        listeners = [
-            Listener(
-                "API",
-                settings.api.bind,
-                settings.api.port,
-                doors.api(service),
-                limits,
-                refusal,
-                context,
-                settings.limits.connections,
-            ),
-            Listener(
-                "public PKI",
-                settings.public.bind,
-                settings.public.port,
-                doors.public_pki(service),
-                limits,
-                refusal,
-                None,
-                settings.limits.connections,
-            ),
-        ]
-        if settings.metrics.port is not None:
-            bind, port = settings.metrics.bind, settings.metrics.port
-            most = settings.limits.connections
-            app = doors.measures(service)
-            listeners.append(Listener("metrics", bind, port, app, limits, refusal, None, most))
-
-        def ready() -> None:
-            # What exists now stays: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
-            api_url = f"https://{settings.hosts[0]}:{settings.api.port}/v2"
-            say(
-                {"api": api_url, "public": settings.public.url},
-                f"Serving {api_url} and {settings.public.url} (reference: {settings.public.url}/v2/docs).",
-                as_json=as_json,
-                then="intaglio account create --help",
-            )
-            logging.getLogger("intaglio").info("serving", extra={"api": api_url, "public": settings.public.url})
-
-        def drain() -> None:
-            service.draining = True
-
-        await serve(listeners, drain_seconds=settings.limits.drain_seconds, on_ready=ready, on_drain=drain)
+    serve(home, as_json=as_json)
