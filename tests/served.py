@@ -146,13 +146,13 @@ def approved_mechanism(served: Served, account: str, *options: str | Path) -> st
     return str(applied)
 
 
-def make_partner(served: Served, folder: Path, *options: str) -> Partner:
+def make_partner(served: Served, folder: Path, *options: str, mechanism: tuple[str | Path, ...] = ()) -> Partner:
     if "--test" not in options:
         served.staffed()
     account = served.intaglio("account", "create", "--name", folder.name, *options)["account_id"]
     folder.mkdir()
     if not {"--test", "organization", "partner"}.intersection(options):
-        approved_mechanism(served, account)
+        approved_mechanism(served, account, *mechanism)
     key, csr = folder / "client.key", folder / "client.csr"
     run("openssl", "req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", csr, "-subj", "/CN=x")
     made = served.intaglio("credential", "create", "--account", account, "--csr", csr, "--out", folder)

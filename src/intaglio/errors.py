@@ -18,6 +18,7 @@
         ├── KeyUnavailable      a private key cannot be used
         ├── StoreUnavailable    the database cannot be used, or not in time
         ├── ClockUntrusted      the time is not known well enough
+        ├── ProviderUnavailable a provider's keys cannot be had
         └── IssuanceRefused     we refuse to sign what we were about to
             └── RuleBroken      a rule for what is signed, by name
 
@@ -108,6 +109,10 @@ class StoreUnavailable(ServiceFault):
 
 class ClockUntrusted(ServiceFault):
     """The time is not known within the stated accuracy."""
+
+
+class ProviderUnavailable(ServiceFault):
+    """The keys of an identity provider cannot be had now."""
 
 
 class IssuanceRefused(ServiceFault):

@@ -153,6 +153,16 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: Port | None = None
 
 
+class VerificationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Identity providers, whose keys are fetched: `ca_file` (PEM) in place of the system's CAs, relative to the home.
+
+    With `loopback_http` accounts of production, too, may have providers on this machine that speak plain HTTP.
+    """
+
+    ca_file: str | None = None
+    loopback_http: bool = False
+
+
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of one process."""
 
@@ -182,6 +192,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     limits: LimitSettings = LimitSettings()
+    verification: VerificationSettings = VerificationSettings()
     hsm: HsmSettings | None = None
 
     @property

@@ -16,6 +16,7 @@ from intaglio.accounts import credentials, quota, register
 from intaglio.accounts.kinds import Kind, starting_policy
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sandbox import forced_failures, sandboxes
+from intaglio.accounts.verification.once import used_tokens
 from intaglio.accounts.verification.register import mechanisms
 from intaglio.database.commits import Commits
 from intaglio.database.engine import migrate, open_engine, reading, transaction
@@ -49,6 +50,7 @@ TABLES = (
     sandboxes,
     forced_failures,
     staff,
+    used_tokens,
     staff_certificates,
     approvals,
     ledger,

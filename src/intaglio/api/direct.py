@@ -61,8 +61,9 @@ class Direct:
     async def _identity(self, scope: Any, receive: Any) -> bytes:
         """Create an identity: PEM of its certificate, base64 of a DER OCSP response about it."""
         who = await caller(self._service, scope)
-        sent = read_json(await _body(receive) or b"null")
-        shown = presented(scope["headers"])
+        body = await _body(receive)
+        sent = read_json(body or b"null")
+        shown = presented(scope["headers"], body)
         made = await create_identity(self._service.engine, who, sent, scope["state"]["request_id"], shown)
         # What stands here has no character that JSON writes otherwise, but for the line ends.
         certificate, status = _pem(made.certificate), base64.b64encode(made.ocsp_response)

@@ -42,6 +42,7 @@ STATUS: Mapping[type[errors.IntaglioError], int] = {
     errors.KeyUnavailable: 503,
     errors.StoreUnavailable: 503,
     errors.ClockUntrusted: 503,
+    errors.ProviderUnavailable: 503,
     errors.IssuanceRefused: 503,
 }
 
@@ -69,6 +70,7 @@ _FAULTS: Mapping[type[errors.IntaglioError], str] = {
     errors.KeyUnavailable: "key_store",
     errors.StoreUnavailable: "database",
     errors.ClockUntrusted: "clock",
+    errors.ProviderUnavailable: "identity_provider",
     errors.IssuanceRefused: "issuance",
 }
 RETRY_AFTER_SECONDS = 2

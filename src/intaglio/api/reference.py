@@ -11,7 +11,7 @@ from intaglio import __version__
 from intaglio.accounts.sandbox import Failures
 from intaglio.api import problems, v2
 from intaglio.api.direct import CONTENT_TYPE
-from intaglio.api.verification import VERIFICATION
+from intaglio.api.verification import TOKEN, VERIFICATION
 from intaglio.signing.sandbox import State
 
 _IDENTITY = {
@@ -87,6 +87,13 @@ _VERIFICATION = {
     "Needed where the account has several mechanisms.",
     "schema": {"type": "string"},
 }
+_TOKEN = {
+    "name": TOKEN,
+    "in": "header",
+    "required": False,
+    "description": "A token of the provider, a JWT that proves who the subject is; needed where the mechanism says so.",
+    "schema": {"type": "string"},
+}
 _ID = {
     "name": "id",
     "in": "path",
@@ -104,7 +111,7 @@ _CALLS: list[tuple[str, str, str, str, str | None, list[dict[str, Any]], tuple[i
         "Create a signing identity for ten minutes",
         "Identity",
         "IdentityRequest",
-        [_VERIFICATION],
+        [_VERIFICATION, _TOKEN],
         (400, 422, 429),
     ),
     ("get", "/identity/{id}/sign/{digest}", "Sign a digest", "Signature", None, [_ID, _DIGEST], (403, 404, 422, 429)),
@@ -112,6 +119,7 @@ _CALLS: list[tuple[str, str, str, str, str | None, list[dict[str, Any]], tuple[i
     ("get", "/certificate_path", "The issuing certificates below the root", "Path", None, [], ()),
     ("get", "/trustchain", "The chain of trust and its revocation information", "TrustChain", None, [], ()),
     ("get", "/validationpolicy", "The account's validation policy", "ValidationPolicy", None, [], ()),
+    ("get", "/identity/nonce", "A nonce for an identity token", "Nonce", None, [], ()),
     ("get", "/quotas/signatures", "Signatures left", "Value", None, [], ()),
     ("get", "/quotas/timestamps", "Time-stamps left", "Value", None, [], ()),
     ("get", "/counters/signatures", "Signatures made", "Value", None, [], ()),
@@ -160,6 +168,7 @@ def document() -> dict[str, Any]:
         v2.Value,
         State,
         Failures,
+        v2.Nonce,
         problems.Problem,
     )
     _, schemas = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")

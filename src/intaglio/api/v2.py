@@ -11,6 +11,7 @@ from intaglio.accounts import quota
 from intaglio.accounts.credentials import pem_chain
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sessions import Caller
+from intaglio.accounts.verification.nonce import LIFETIME
 from intaglio.api import authentication
 from intaglio.api.direct import CONTENT_TYPE
 from intaglio.errors import Malformed
@@ -65,6 +66,13 @@ class TrustChain(msgspec.Struct, frozen=True):
 
     trustchain: list[str]
     ocsp_revocation_info: list[str]
+
+
+class Nonce(msgspec.Struct, frozen=True):
+    """The answer of `GET /identity/nonce`: what an identity token is asked for with, and its life in seconds."""
+
+    nonce: str
+    expires_in: int
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -154,6 +162,14 @@ async def validationpolicy(request: AnyRequest) -> Response[bytes]:
     return answer(caller.policy.document)
 
 
+@get("/identity/nonce")
+async def nonce(request: AnyRequest) -> Response[bytes]:
+    """Return a nonce for an identity token, where the mechanism's rule is bound to one."""
+    caller, engine = await _caller(request), _service(request).engine
+    made = engine.prover.nonces.make(caller.account.id, engine.clock.now())
+    return answer(Nonce(made, int(LIFETIME.total_seconds())))
+
+
 async def _quota(request: AnyRequest, resource: Resource) -> quota.Quota:
     caller = await _caller(request)
     return await _service(request).engine.commits.read(lambda c: quota.read(c, caller.account.id, resource))
@@ -185,6 +201,7 @@ HANDLERS: list[HTTPRouteHandler] = [
     path,
     trustchain,
     validationpolicy,
+    nonce,
     _left(Resource.SIGNATURES),
     _left(Resource.TIMESTAMPS),
     _made(Resource.SIGNATURES),

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from intaglio.accounts.verification import decisions, register
 from intaglio.accounts.verification.register import Mechanism, State, Type
 from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
-from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
+from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, read_json, say, table
 from intaglio.database.engine import reading, transaction
 from intaglio.errors import Malformed
 from intaglio.pki.text import visible
@@ -38,6 +39,10 @@ def apply(
     evidence: Annotated[
         list[Path], typer.Option(help="A file that shows it (contract, audit report): its SHA-256 is kept. Repeatable.")
     ],
+    rule: Annotated[
+        Path | None,
+        typer.Option(help="What a token of the provider must hold, as JSON.", show_default="none: the account vouches"),
+    ] = None,
     days: Annotated[int, typer.Option(min=1, max=decisions.LONGEST.days, help="How long it is to be valid.")] = 365,
     acting: AsOption = None,
     secret: AsSecretOption = None,
@@ -61,6 +66,8 @@ def apply(
             evidence=hashes,
             valid_until=now + timedelta(days=days),
             now=now,
+            rule=None if rule is None else read_json(rule, "rule"),
+            loopback_http=opened.settings.verification.loopback_http,
         )
     text = f"mechanism_id: {applied.id}\nApplied for, until {applied.valid_until:%Y-%m-%d}."
     say(mechanism_fields(applied), text, as_json=as_json, then=f"intaglio mechanism approve {applied.id}")
@@ -90,6 +97,8 @@ def show(mechanism: MechanismArgument, home: HomeOption = DEFAULT_HOME, as_json:
     with reading(open_home(home).engine) as connection:
         found = mechanism_fields(register.find(connection, mechanism))
     lines = [f"{name}: {visible(str(value))}" for name, value in found.items() if name not in {"evidence", "rule"}]
+    if found["rule"] is not None:
+        lines.append(f"rule: {visible(msgspec.json.encode(found['rule']).decode())}")
     lines += [f"evidence {visible(name)}: SHA-256 {sha256}" for name, sha256 in found["evidence"].items()]
     say(found, "\n".join(lines), as_json=as_json)
 

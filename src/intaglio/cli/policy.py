@@ -16,7 +16,7 @@ from intaglio.accounts.kinds import PROFILE_OF
 from intaglio.accounts.policy import load, propose
 from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.certificate_text import described
-from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
+from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, read_json, say, table
 from intaglio.database.engine import reading
 from intaglio.errors import IssuanceRefused, Malformed, RequestRefused
 from intaglio.pki import public_key
@@ -55,7 +55,7 @@ def set_policy(
     as_json: JsonOption = False,
 ) -> None:
     """Check a policy and put it in force as a new version; in production this waits for a second person."""
-    document = _read(file, "file")
+    document = read_json(file, "file")
     if not isinstance(document, dict):
         raise Malformed("A policy is a JSON object.", {"policy": "must be an object"})
     asked = SetPolicy(account, document)
@@ -85,7 +85,7 @@ def try_policy(
     opened = open_home(home)
     with reading(opened.engine) as connection:
         owner = register.find(connection, account)
-        document = register.policy_document(connection, account)[0] if file is None else _read(file, "file")
+        document = register.policy_document(connection, account)[0] if file is None else read_json(file, "file")
     profile = PROFILE_OF[owner.kind]
     policy = (load if file is None else propose)(document, PROFILES[profile])
     issuing = opened.roster().family(owner.hierarchy).issuing
@@ -94,7 +94,7 @@ def try_policy(
     )
     now, found, texts, refused = datetime.now(UTC), [], [], False
     for number, path in enumerate(requests, 1):
-        sent = _read(path, "request")
+        sent = read_json(path, "request")
         try:
             test = owner.hierarchy == Hierarchy.TEST
             made = preview(policy, profile, sent, opened.places, now, signs_with, test=test)
@@ -152,12 +152,3 @@ def _lines(fields: Mapping[str, str]) -> str:
 def _write(path: Path, certificate: x509.Certificate) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(certificate.public_bytes(Encoding.PEM))
-
-
-def _read(path: Path, field: str) -> Any:
-    try:
-        return msgspec.json.decode(path.read_bytes())
-    except OSError as error:
-        raise Malformed(f"{path} cannot be read.", {field: str(error.strerror)}) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"{path} is not JSON.", {field: str(error)}) from error

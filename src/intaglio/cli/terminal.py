@@ -11,7 +11,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 import msgspec
 import typer
 
-from intaglio.errors import IntaglioError, RequestRefused
+from intaglio.errors import IntaglioError, Malformed, RequestRefused
 from intaglio.pki.text import visible
 
 P = ParamSpec("P")
@@ -38,6 +38,16 @@ def say(found: Any, text: str, *, as_json: bool, then: str | None = None) -> Non
     print(text)  # noqa: T201
     if then is not None and os.isatty(sys.stdout.fileno()):
         print(f"\nNext: {then}")  # noqa: T201
+
+
+def read_json(path: Path, field: str) -> Any:
+    """Return what a file holds as JSON; raises `Malformed` under the name of its option."""
+    try:
+        return msgspec.json.decode(path.read_bytes())
+    except OSError as error:
+        raise Malformed(f"{path} cannot be read.", {field: str(error.strerror)}) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"{path} is not JSON.", {field: str(error)}) from error
 
 
 def note(text: str) -> None:

@@ -13,6 +13,10 @@ from intaglio import __version__
 from intaglio.accounts import sandbox
 from intaglio.accounts.sandbox import Failure
 from intaglio.accounts.sessions import SANDBOXED, Sessions
+from intaglio.accounts.verification import once
+from intaglio.accounts.verification.jwks import Keysets
+from intaglio.accounts.verification.nonce import Nonces
+from intaglio.accounts.verification.proof import Prover
 from intaglio.clock import Clock, SystemClock
 from intaglio.database.commits import Commits
 from intaglio.database.engine import migrate, reading
@@ -77,6 +81,8 @@ def compose(home: Home, clock: Clock) -> Service:
             raise StoreUnavailable("the database is empty: it is not the one that this service was made with")
     commits = Commits(home.engine, most_waiting=settings.limits.waiting_writes)
     lanes = Lanes("sign", settings.keys.signing_threads, home.patience_seconds)
+    secret = home.keyring.secret(TOKEN_SECRET)
+    trusted = settings.verification.ca_file
     serving = Serving()
     serving.take(serving.open(home, home.roster()))
 
@@ -100,6 +106,13 @@ def compose(home: Home, clock: Clock) -> Service:
         responders=serving.responders,
         authorities=serving.authorities,
         answers=Answers(serving.responders, serving.issuers, commits, lanes, sandbox.told_by, unknown_now),
+        prover=Prover(
+            commits,
+            clock,
+            Keysets(None if trusted is None else home.path / trusted),
+            Nonces(secret),
+            loopback_http=settings.verification.loopback_http,
+        ),
     )
 
     def changed() -> None:
@@ -110,7 +123,6 @@ def compose(home: Home, clock: Clock) -> Service:
     def sandboxes_changed() -> None:
         engine.live.drop_beginning(SANDBOXED)
 
-    secret = home.keyring.secret(TOKEN_SECRET)
     sessions = Sessions(commits, secret, settings.token_lifetime, changed, sandboxes_changed)
     return Service(home, engine, sessions, serving)
 
@@ -137,6 +149,7 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        await engine.prover.close()
         await engine.commits.stop()
         engine.lanes.shutdown()
         engine.pool.close()
@@ -155,8 +168,13 @@ async def _keep_house(service: Service) -> None:
     async def destroy_over() -> None:
         await destroy_expired(engine)
 
+    async def forget_tokens() -> None:
+        now = engine.clock.now()
+        if await engine.commits.read(lambda connection: once.over(connection, now)):
+            await engine.commits.write(lambda connection: once.forget(connection, now))
+
     while True:
-        for work in (destroy_over, publish_due):
+        for work in (destroy_over, publish_due, forget_tokens):
             try:
                 await work()
             except IntaglioError as error:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from intaglio.accounts import quota
 from intaglio.accounts.quota import Resource
+from intaglio.accounts.verification.proof import Prover
 from intaglio.clock import Clock
 from intaglio.database.commits import Batch, Commits
 from intaglio.errors import IntaglioError, IssuanceRefused, KeyUnavailable
@@ -86,6 +87,7 @@ class Engine:
     responders: Mapping[str, Responder]
     authorities: Mapping[str, Authority]
     answers: Answers
+    prover: Prover
 
     async def undo(self, spent: Spent, kind: str, error: Exception) -> None:
         """Give back what was spent on something that then failed, and record the failure as `kind`."""

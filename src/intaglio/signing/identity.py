@@ -12,7 +12,8 @@ from intaglio.accounts.quota import Resource
 from intaglio.accounts.sandbox import Failure
 from intaglio.accounts.sessions import Caller
 from intaglio.accounts.verification.presented import NOTHING, Presented, look
-from intaglio.accounts.verification.register import needed
+from intaglio.accounts.verification.proof import Proof, details
+from intaglio.accounts.verification.register import Depth, needed
 from intaglio.errors import IntaglioError
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.keys.custody import SealedKey
@@ -58,7 +59,10 @@ async def create_identity(
     # 1
     certified = apply(caller.policy, request, today=caller.time(engine.clock.now()).date())
     certified.check_signature(issuer.signs_with)
-    verified = look(caller.mechanisms, presented, engine.clock.now(), needed=needed(account))
+    mechanism = look(caller.mechanisms, presented, engine.clock.now(), needed=needed(account))
+    proof = None
+    if mechanism is not None and mechanism.depth == Depth.PROVEN:
+        proof = await engine.prover.prove(account, caller.policy, mechanism, presented, certified)
     unknown = False
     if caller.forced:
         await check_means(engine, caller, Resource.IDENTITIES, request_id)
@@ -106,11 +110,11 @@ async def create_identity(
             "not_after": prepared.not_after,
             "epoch": sealed.epoch,
             "credential": caller.credential_id,
-            **({} if verified is None else {"verification": verified.details()}),
+            **({} if mechanism is None else {"verification": details(mechanism, presented, proof)}),
             **caller.beside(now),
         },
     )
-    certificate, response, key = await _made(engine, caller, prepared, sealed, identity, event, unknown=unknown)
+    certificate, response, key = await _made(engine, caller, prepared, sealed, identity, event, proof, unknown=unknown)
     engine.live.put(f"{caller.owner}/{identity.id}", key, identity.not_after, generation)
     return NewIdentity(identity.id, certificate, response)
 
@@ -122,6 +126,7 @@ async def _made(
     sealed: SealedKey,
     identity: register.Identity,
     event: Event,
+    proof: Proof | None,
     *,
     unknown: bool,
 ) -> Signed:
@@ -137,7 +142,7 @@ async def _made(
         try:
             certificate = certificates.Issued(prepared, event.details["subject"], identity.account_id, done.result()[0])
             # 8
-            issued = Issued(identity, certificate, event, engine.clock.now(), caller.sandbox)
+            issued = Issued(identity, certificate, event, engine.clock.now(), caller.sandbox, proof)
             engine.commits.put(engine.issuance.record, issued, recorded)
         except BaseException as error:  # what signing raised, whatever it was: somebody waits for it
             loop.call_soon_threadsafe(_settle, recorded, error)

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from intaglio.accounts import quota, sandbox
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sandbox import Sandbox
+from intaglio.accounts.verification.proof import Proof, use
 from intaglio.clock import Clock
 from intaglio.database.ahead import Ahead
 from intaglio.database.commits import Commits
@@ -26,6 +27,7 @@ class Issued(msgspec.Struct, frozen=True):
     """An identity whose certificate is signed and not yet given to anybody; `at` is the time of its record.
 
     `sandbox` is by whose clock it was made, for accounts of test.
+    `proof` is the token by which its subject was verified, if one was needed.
     """
 
     identity: Identity
@@ -33,6 +35,7 @@ class Issued(msgspec.Struct, frozen=True):
     event: Event
     at: datetime
     sandbox: Sandbox | None = None
+    proof: Proof | None = None
 
 
 class Issuance:
@@ -58,14 +61,19 @@ class Issuance:
         return serials
 
     def record(self, connection: Connection, wanted: Sequence[Issued]) -> list[IntaglioError | None]:
-        """Spend quota and write certificate, identity and entry of each; answer None, or the refusal, for each."""
+        """Spend token and quota and write certificate, identity and entry of each; answer None, or the refusal."""
         moved = [None if one.sandbox is None else _moved(connection, one, one.sandbox) for one in wanted]
         if any(moved):
             rest = iter(
                 self.record(connection, [one for one, refusal in zip(wanted, moved, strict=True) if refusal is None])
             )
             return [refusal or next(rest) for refusal in moved]
-        refusals = quota.spend(connection, Resource.IDENTITIES, [one.identity.account_id for one in wanted])
+        refusals: list[IntaglioError | None]
+        refusals = [None if one.proof is None else use(connection, one.proof) for one in wanted]
+        places = [place for place, refusal in enumerate(refusals) if refusal is None]
+        accounts = [wanted[place].identity.account_id for place in places]
+        for place, refusal in zip(places, quota.spend(connection, Resource.IDENTITIES, accounts), strict=True):
+            refusals[place] = refusal
         granted = [one for one, refusal in zip(wanted, refusals, strict=True) if refusal is None]
         if granted:
             ends = [(one.identity.id, one.at, one.identity.not_after) for one in granted]
@@ -73,7 +81,7 @@ class Issuance:
             certificates.issued_all(connection, [one.certificate for one in granted])
             register.add(connection, [one.identity for one in granted])
             self._chain.append(connection, [one.event for one in granted])
-        return list(refusals)
+        return refusals
 
 
 def _moved(connection: Connection, one: Issued, made_by: Sandbox) -> Conflict | None:

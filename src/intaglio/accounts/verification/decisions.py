@@ -3,17 +3,24 @@
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 
 from intaglio.accounts import register as accounts
+from intaglio.accounts.kinds import PROFILE_OF
+from intaglio.accounts.policy import load
 from intaglio.accounts.rules import Faults
 from intaglio.accounts.verification import register
+from intaglio.accounts.verification import rule as rules
 from intaglio.accounts.verification.register import Depth, Mechanism, State, Type
 from intaglio.errors import Conflict, ContentRefused
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
 from intaglio.pki import text
+from intaglio.pki.hierarchy import Hierarchy
+from intaglio.pki.profiles import PROFILES
 
 # Whoever verifies people is looked at again after that at the latest.
 LONGEST = timedelta(days=1096)
@@ -32,14 +39,24 @@ def apply(
     evidence: Mapping[str, str],
     valid_until: datetime,
     now: datetime,
+    rule: Any = None,
+    loopback_http: bool = False,
 ) -> Mechanism:
     """Apply for a mechanism on behalf of an account; `evidence` are names of files with the SHA-256 of each, hex.
 
-    Raises `NotFound`, `Conflict` for a closed account, `ContentRefused` naming every field.
+    With a `rule` (a JSON document, see `TokenRule`) what is certified is proven by tokens. `loopback_http` is the
+    setting of that name. Raises `NotFound`, `Conflict` for a closed account, `ContentRefused` naming every field.
     """
-    if accounts.find(connection, account_id).state == accounts.State.CLOSED:
+    account = accounts.find(connection, account_id)
+    if account.state == accounts.State.CLOSED:
         raise Conflict("The account is closed.", {"account": "closed"})
     faults = Faults()
+    if rule is not None:
+        read = rules.read(rule)
+        policy = load(accounts.policy_document(connection, account_id)[0], PROFILES[PROFILE_OF[account.kind]])
+        rules.check(read, policy, faults, loopback=loopback_http or account.hierarchy == Hierarchy.TEST)
+        # With what it does not say, so that it stays what was approved.
+        rule = msgspec.to_builtins(read)
     faults.refuse("provider", text.fault_of_text(provider, 128))
     faults.refuse("description", text.fault_of_text(description, 2000))
     if not 1 <= len(evidence) <= _MOST_FILES:
@@ -57,11 +74,11 @@ def apply(
         account_id=account_id,
         version=1,
         type=type,
-        depth=Depth.ASSERTED,
+        depth=Depth.ASSERTED if rule is None else Depth.PROVEN,
         provider=provider,
         description=description,
         evidence=dict(evidence),
-        rule=None,
+        rule=rule,
         state=State.APPLIED,
         reason=None,
         applied_at=now,

@@ -5,46 +5,34 @@ from datetime import datetime
 
 import msgspec
 
-from intaglio.accounts.verification.register import Mechanism
+from intaglio.accounts.verification.register import Depth, Mechanism
 from intaglio.errors import NotVerified
 
 _FIELD = "identity_verification"
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """What came with a request: a mechanism's id, and the account's own reference to how it verified the subject."""
+    """What came with a request.
+
+    A mechanism's id, the account's own reference to how it verified the subject, and a token of the provider with the
+    SHA-256 of the request's body, to which it may be bound.
+    """
 
     mechanism: str | None = None
     reference: str | None = None
+    token: str | None = None
+    body_sha256: bytes = b""
 
 
 NOTHING = Presented()
 
 
-class Verification(msgspec.Struct, frozen=True):
-    """By what a subject was verified; `details` is what the ledger keeps of it."""
-
-    mechanism: Mechanism
-    reference: str | None
-
-    def details(self) -> dict[str, object]:
-        """Return what the ledger keeps of it."""
-        found = self.mechanism
-        return {
-            "mechanism": found.id,
-            "version": found.version,
-            "type": found.type,
-            "depth": found.depth,
-            "reference": self.reference,
-        }
-
-
-def look(mechanisms: Sequence[Mechanism], presented: Presented, now: datetime, *, needed: bool) -> Verification | None:
+def look(mechanisms: Sequence[Mechanism], presented: Presented, now: datetime, *, needed: bool) -> Mechanism | None:
     """Return by which of the account's mechanisms the subject was verified, or None where it is not said nor needed.
 
-    Raises `NotVerified`. Where nothing is said, the only mechanism that needs no more is meant.
+    Raises `NotVerified`. Where none is named, the only one is meant that takes what was shown: a token, or nothing.
     """
-    if presented.mechanism is None and presented.reference is None and not needed:
+    if presented == NOTHING and not needed:
         return None
     usable = [one for one in mechanisms if one.usable(now)]
     if presented.mechanism is not None:
@@ -54,10 +42,16 @@ def look(mechanisms: Sequence[Mechanism], presented: Presented, now: datetime, *
             raise _refused("is none of the account's mechanisms that are approved and not over")
     if not usable:
         raise _refused("the account has no mechanism that is approved and not over: ask the operator")
-    if len(usable) > 1:
+    depth = Depth.ASSERTED if presented.token is None else Depth.PROVEN
+    fitting = [one for one in usable if one.depth == depth]
+    if not fitting:
+        if presented.token is None:
+            raise _refused("needs an identity token", "identity_token")
+        raise _refused("the mechanism takes no token", "identity_token")
+    if len(fitting) > 1:
         raise _refused("is needed: the account has several mechanisms")
-    return Verification(usable[0], presented.reference)
+    return fitting[0]
 
 
-def _refused(reason: str) -> NotVerified:
-    return NotVerified("The subject is not verified by an approved mechanism.", {_FIELD: reason})
+def _refused(reason: str, field: str = _FIELD) -> NotVerified:
+    return NotVerified("The subject is not verified by an approved mechanism.", {field: reason})
