@@ -51,7 +51,7 @@ def test_what_was_planned_and_not_issued_is_answered_for(home: Home, monkeypatch
     monkeypatch.setattr(issuance, "new_serials", lambda _now, number: [SERIAL] * number)
     who = caller(home)
 
-    def failing(*_: object) -> None:
+    def failing(*_: object, **__: object) -> None:
         raise KeyUnavailable("the token is gone")
 
     monkeypatch.setattr(identity, "_issue", failing)
