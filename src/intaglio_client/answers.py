@@ -62,6 +62,22 @@ class Trustchain(msgspec.Struct, frozen=True):
         return certificates(self.certs[-1])[0]
 
 
+class ForcedFailure(msgspec.Struct, frozen=True):
+    """What a test account has fail; `remaining` says how often still, None for always."""
+
+    failure: str
+    remaining: int | None = None
+
+
+class Sandbox(msgspec.Struct, frozen=True):
+    """How a test account's sandbox stands: `account_time` is `ahead_seconds` ahead of `real_time`."""
+
+    real_time: datetime
+    account_time: datetime
+    ahead_seconds: int
+    failures: tuple[ForcedFailure, ...]
+
+
 class LoginAnswer(msgspec.Struct, frozen=True):
     """`POST /login`."""
 

@@ -96,6 +96,10 @@ class Client:
     validation_policy = _blocking(calls.validation_policy)
     quota = _blocking(calls.quota)
     counter = _blocking(calls.counter)
+    sandbox = _blocking(calls.sandbox)
+    advance_clock = _blocking(calls.advance_clock)
+    force_failures = _blocking(calls.force_failures)
+    reset_sandbox = _blocking(calls.reset_sandbox)
 
     def drive(self, exchange: Exchange[T]) -> T:
         """Carry an exchange's effects out until it returns; raises what it raises."""
@@ -167,6 +171,10 @@ class AsyncClient:
     validation_policy = _awaiting(calls.validation_policy)
     quota = _awaiting(calls.quota)
     counter = _awaiting(calls.counter)
+    sandbox = _awaiting(calls.sandbox)
+    advance_clock = _awaiting(calls.advance_clock)
+    force_failures = _awaiting(calls.force_failures)
+    reset_sandbox = _awaiting(calls.reset_sandbox)
 
     async def drive(self, exchange: Exchange[T]) -> T:
         """Carry an exchange's effects out until it returns; raises what it raises."""

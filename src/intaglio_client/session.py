@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from intaglio_client import answers
-from intaglio_client.answers import Identity, Token, Trustchain
+from intaglio_client.answers import Identity, Sandbox, Token, Trustchain
 from intaglio_client.errors import NotFound, Refused, UnexpectedAnswer, Unusable, refusal_for
 from intaglio_client.exchange import Ask, Exchange, Free, Hold, Reply, Retries, answered, retry_after
 
@@ -157,6 +157,33 @@ def quota(session: Session, what: Literal["signatures", "timestamps"]) -> Exchan
 def counter(session: Session, what: Literal["signatures", "timestamps", "identities"]) -> Exchange[int]:
     """Return how many signatures, time-stamps or identities were made."""
     return (yield from _call(session, "GET", f"/counters/{what}", answers.NumberAnswer)).value
+
+
+def sandbox(session: Session) -> Exchange[Sandbox]:
+    """Return how the test account's sandbox stands; raises `NotFound` for an account of production."""
+    return (yield from _call(session, "GET", "/sandbox", Sandbox))
+
+
+def advance_clock(session: Session, seconds: int) -> Exchange[Sandbox]:
+    """Advance the test account's clock, at once; identities that were kept are made anew when next asked for."""
+    body = msgspec.json.encode({"advance_seconds": seconds})
+    found = yield from _call(session, "POST", "/sandbox/clock", Sandbox, body)
+    session.identities = {}
+    return found
+
+
+def force_failures(session: Session, failures: Mapping[str, int | None]) -> Exchange[Sandbox]:
+    """Have just these fail for the test account, each so often, or always where None is said."""
+    wanted = [{"failure": failure, "remaining": remaining} for failure, remaining in failures.items()]
+    body = msgspec.json.encode({"failures": wanted})
+    return (yield from _call(session, "PUT", "/sandbox/failures", Sandbox, body))
+
+
+def reset_sandbox(session: Session) -> Exchange[Sandbox]:
+    """Set the test account's clock back to real time and have nothing fail; the next call logs in again."""
+    found = yield from _call(session, "DELETE", "/sandbox", Sandbox)
+    session.identities, session.token = {}, None
+    return found
 
 
 def _call(session: Session, method: str, path: str, answer: type[A], body: bytes | None = None) -> Exchange[A]:

@@ -13,12 +13,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, event, select, update
 
 from intaglio.accounts import onboarding
 from intaglio.accounts import sandbox as register
 from intaglio.accounts.kinds import Kind
+from intaglio.accounts.quota import quotas
 from intaglio.accounts.sandbox import MOST_AHEAD, Failure, forced_failures, sandboxes
+from intaglio.accounts.sessions import Caller
 from intaglio.clock import ManualClock
 from intaglio.database.engine import reading, transaction
 from intaglio.errors import Conflict, ContentRefused, Malformed, NotFound, RateLimited
@@ -285,5 +287,48 @@ def test_what_is_to_fail_so_often_does_so_exactly_however_many_ask_at_once(home:
             with reading(home.engine) as connection:
                 assert len(latest(connection, most=20, kind="failure.forced")) == 7
                 assert len(latest(connection, most=20, kind="timestamp.made")) == 5
+
+    asyncio.run(walk())
+
+
+def test_for_production_no_statement_asks_of_sandboxes(home: Home) -> None:
+    """The control is a test account, whose identities are looked at when they are recorded."""
+    asked: list[str] = []
+
+    def listen(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    async def walk(who: Caller, request: object) -> int:
+        async with running(home) as service:
+            # what serves everybody is asked for before
+            await create_identity(service.engine, who, request, "r")
+            asked.clear()
+            made = await create_identity(service.engine, who, request, "r")
+            await sign_digest(service.engine, who, made.id, DIGEST, "r")
+            await stamp_digest(service.engine, who, DIGEST, "r")
+        return sum("FROM sandboxes" in one or "forced_failures" in one for one in asked)
+
+    account_id = production(home)
+    with transaction(home.engine) as connection:
+        connection.execute(update(quotas).where(quotas.c.account_id == account_id).values(granted=10))
+    event.listen(home.engine, "before_cursor_execute", listen)
+    assert asyncio.run(walk(caller(home, account_id), ADMINISTRATION)) == 0
+    assert asyncio.run(walk(caller(home), JOHN_DOE)) == 2
+
+
+def test_with_too_many_identities_alive_the_clock_is_not_set(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    who = caller(home)
+    monkeypatch.setattr(sandbox, "_MOST_ALIVE", 1)
+
+    async def walk() -> None:
+        async with running(home) as service:
+            await create_identity(service.engine, who, JOHN_DOE, "r")
+            advance(home, who.account.id, 1, datetime.now(UTC))
+            await create_identity(service.engine, caller(home, who.account.id), JOHN_DOE, "r")
+            with pytest.raises(Conflict):
+                advance(home, who.account.id, 600, datetime.now(UTC))
+            with pytest.raises(Conflict):
+                reset(home, who.account.id, datetime.now(UTC))
+            assert caller(home, who.account.id).sandbox == register.Sandbox(timedelta(seconds=1))
 
     asyncio.run(walk())

@@ -101,6 +101,8 @@ class Sessions:
         self._sandboxes = -1
         self._asked = 0.0
         self._generation = 0
+        # The same for what is of test accounts alone: whoever plays must not have production read anything anew.
+        self._played = 0
 
     # Staying current -----------------------------------------------------------------------------
 
@@ -117,7 +119,7 @@ class Sessions:
             self._on_change()
         if sandboxes != self._sandboxes:
             self._sandboxes = sandboxes
-            self._generation += 1
+            self._played += 1
             # Nothing that is known of production is asked for again.
             self._callers = {token: known for token, known in self._callers.items() if known.sandbox is None}
             self._on_sandbox()
@@ -231,9 +233,9 @@ class Sessions:
                 raise _no_token("its account's clock was set back since: log in again")
             return found
 
-        generation = self._generation
+        generation, played = self._generation, self._played
         found = await self._commits.read(look)
-        if generation == self._generation:
+        if generation == self._generation and (found.sandbox is None or played == self._played):
             if len(self._callers) >= _MOST_REMEMBERED:
                 self._callers.clear()
             self._callers[token] = found

@@ -120,7 +120,7 @@ async def login(request: AnyRequest) -> Response[bytes]:
             caller.account.id,
             caller.credential_id,
             _request_id(request),
-            {"certificate": certificate.sha256},
+            {"certificate": certificate.sha256, **caller.beside(now)},
         )
     )
     return answer(Token(token), {"authorization": f"Bearer {token}"})

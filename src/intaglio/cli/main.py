@@ -19,6 +19,7 @@ from intaglio.cli import (
     policy,
     pool,
     profile,
+    sandbox,
     staff,
 )
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
@@ -38,6 +39,7 @@ app.add_typer(credential.app, name="credential")
 app.add_typer(policy.app, name="policy")
 app.add_typer(profile.app, name="profile")
 app.add_typer(mechanism.app, name="mechanism")
+app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(certificate.app, name="certificate")
 app.add_typer(identity.app, name="identity")
 app.add_typer(pool.app, name="pool")

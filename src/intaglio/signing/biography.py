@@ -61,7 +61,7 @@ def biography(connection: Connection, identity_id: str) -> Biography:
         form=life.form,
         born_at=life.born_at,
         certified_at=identity.created_at,
-        not_after=identity.not_after,
+        not_after=standing.not_after,
         # What was begun and failed left an entry of each kind.
         used=made - ledger.count(connection, identity_id, "signature.failed"),
         epoch=life.epoch,

@@ -77,10 +77,12 @@ _end_earlier = Statement(
 )
 
 
-def live(connection: Connection, account_id: str, now: datetime) -> list[tuple[str, datetime]]:
-    """Return id and end of an account's identities that are not over."""
-    query = select(identities.c.id, identities.c.not_after).where(
-        identities.c.account_id == account_id, identities.c.not_after >= now
+def live(connection: Connection, account_id: str, now: datetime, most: int) -> list[tuple[str, datetime]]:
+    """Return id and end of up to `most` of an account's identities that are not over."""
+    query = (
+        select(identities.c.id, identities.c.not_after)
+        .where(identities.c.account_id == account_id, identities.c.not_after >= now)
+        .limit(most)
     )
     return [(row.id, row.not_after) for row in connection.execute(query)]
 

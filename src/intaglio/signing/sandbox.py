@@ -13,7 +13,7 @@ from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
 from intaglio.signing import register
 
-# Every one has to be written anew when the clock advances, while others wait to write.
+# Every one has to be written anew when the clock is set, while others, of production too, wait to write.
 _MOST_ALIVE = 1000
 
 
@@ -46,12 +46,7 @@ def advance(
     # 1
     found = sandbox.advance(connection, account_id, by)
     # 2
-    ends = [(identity_id, end - by) for identity_id, end in register.live(connection, account_id, now)]
-    if sum(end >= now for _, end in ends) > _MOST_ALIVE:
-        raise Conflict(
-            "Too many identities would be alive still: advance the clock past their end.",
-            {"advance_seconds": f"more than {_MOST_ALIVE} identities are alive"},
-        )
+    ends = [(identity_id, end - by) for identity_id, end in _alive(connection, account_id, now)]
     register.end_earlier(connection, ends)
     # 3
     details = {"by_seconds": by // timedelta(seconds=1), "ahead_seconds": found.ahead // timedelta(seconds=1)}
@@ -60,7 +55,7 @@ def advance(
 
 
 def reset(connection: Connection, chain: Chain, account_id: str, now: datetime, request_id: str | None) -> State:
-    """Set the clock of a test account back to real time, and have nothing fail; raises `NotFound`.
+    """Set the clock of a test account back to real time, and have nothing fail; raises `NotFound` or `Conflict`.
 
     1. the clock is set back, and no failure remains; 2. identities are over, all of them: what was made by another
     clock must not live by this one; 3. the entry is written. Tokens are over, too (`sessions`).
@@ -71,7 +66,7 @@ def reset(connection: Connection, chain: Chain, account_id: str, now: datetime, 
     if found.era != before.era:
         # 2
         over = now - timedelta(microseconds=1)
-        register.end_earlier(connection, [(one, over) for one, _ in register.live(connection, account_id, now)])
+        register.end_earlier(connection, [(one, over) for one, _ in _alive(connection, account_id, now)])
     # 3
     details = {"ahead_seconds": before.ahead // timedelta(seconds=1)}
     chain.append(connection, [Event(now, "sandbox.reset", account_id, None, request_id, details)])
@@ -93,6 +88,15 @@ def force(
         connection, [Event(now, "sandbox.failures", account_id, None, request_id, {"failures": dict(found.failures)})]
     )
     return _state(found, now)
+
+
+def _alive(connection: Connection, account_id: str, now: datetime) -> list[tuple[str, datetime]]:
+    found = register.live(connection, account_id, now, _MOST_ALIVE + 1)
+    if len(found) > _MOST_ALIVE:
+        raise Conflict(
+            "Too many identities are alive: wait until some are over.", {"identities": f"more than {_MOST_ALIVE}"}
+        )
+    return found
 
 
 def _state(found: Sandbox, now: datetime) -> State:
