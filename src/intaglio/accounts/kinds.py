@@ -4,7 +4,8 @@ from enum import StrEnum
 from typing import Any
 
 from intaglio.errors import ContentRefused
-from intaglio.pki import text
+from intaglio.pki import naming, text
+from intaglio.pki.profiles import Profile
 
 
 class Kind(StrEnum):
@@ -52,12 +53,28 @@ def _never() -> dict[str, str]:
     return {"presence": "FORBIDDEN", "format": ""}
 
 
-def starting_policy(kind: Kind, organization: str | None, country: str | None) -> dict[str, Any]:
-    """Return the policy document of a new account.
+def starting_policy(
+    kind: Kind, organization: str | None, country: str | None, profile: Profile | None = None
+) -> dict[str, Any]:
+    """Return the policy document of a new account, which asks for what names under its profile need.
 
     Raises `ContentRefused` when the organization or country that the kind certifies is missing or cannot stand in
     a certificate.
     """
+    document = _of_kind(kind, organization, country)
+    if profile is not None and profile.naming is not None:
+        semantics = None if profile.statements is None else profile.statements.semantics
+        subject_dn = document["subject_dn"]
+        for field in naming.required(profile.naming, semantics):
+            if subject_dn.get(field, {}).get("presence") != "STATIC":
+                subject_dn[field] = _must()
+        if profile.naming == naming.Naming.NATURAL_PERSON:
+            for field in (*naming.NAMES, naming.PSEUDONYM):
+                subject_dn.setdefault(field, _may())
+    return document
+
+
+def _of_kind(kind: Kind, organization: str | None, country: str | None) -> dict[str, Any]:
     if kind == Kind.INDIVIDUAL:
         return _individual()
     faults: dict[str, str] = {}

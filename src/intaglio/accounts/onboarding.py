@@ -12,7 +12,8 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import Connection, Engine
 
 from intaglio.accounts import credentials, policy, quota, register
-from intaglio.accounts.kinds import PROFILE_OF, Kind, starting_policy
+from intaglio.accounts.kinds import Kind, starting_policy
+from intaglio.accounts.profiles import choice
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.register import Account, State
 from intaglio.database.engine import transaction
@@ -23,7 +24,6 @@ from intaglio.ledger.writer import Chain
 from intaglio.pki import public_key
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.pki.issuer import Issuer
-from intaglio.pki.profiles import PROFILES
 from intaglio.revocation import register as certificates
 
 _ACTS = {State.SUSPENDED: "suspended", State.ACTIVE: "resumed", State.CLOSED: "closed"}
@@ -49,21 +49,25 @@ def create_account(
     country: str | None,
     granted: dict[Resource, int | None],
     now: datetime,
+    profile: str | None = None,
 ) -> Account:
-    """Open an account under the starting policy of its kind; raises `ContentRefused` naming the field."""
+    """Open an account under the starting policy of its kind and profile; raises `ContentRefused` naming the field."""
     if _NAME.match(name) is None or not name.isprintable():
         raise ContentRefused("The account's name cannot be used.", {"name": "1 to 128 printable characters"})
     for resource, amount in granted.items():
         if amount is not None and not 0 <= amount <= 10**18:
             raise ContentRefused("The quota cannot be used.", {f"quota_{resource}": "must be from 0 to 10^18"})
-    document = starting_policy(kind, organization, country)
+    new_id = register.new_id()
+    account = Account(new_id, name, kind, hierarchy, organization, country, State.ACTIVE, now, profile)
+    chosen = choice.of(connection, account)
+    choice.check_holder(chosen, kind)
+    document = starting_policy(kind, organization, country, chosen)
     try:
-        policy.propose(document, PROFILES[PROFILE_OF[kind]])
+        policy.propose(document, chosen)
     except ContentRefused as error:
         # What can be wrong in it is what was given for it.
         reasons = {path.split(".")[1].replace("common_name", "organization"): why for path, why in error.fields.items()}
         raise ContentRefused("The account cannot be opened.", reasons) from error
-    account = Account(register.new_id(), name, kind, hierarchy, organization, country, State.ACTIVE, now)
     register.add(connection, account, document, chain.actor)
     quota.open_quotas(connection, account.id, granted)
     _record(
@@ -78,6 +82,7 @@ def create_account(
             "hierarchy": hierarchy,
             "organization": organization,
             "country": country,
+            **({} if profile is None else {"profile": profile}),
             "quotas": {str(resource): amount for resource, amount in granted.items()},
         },
     )
@@ -96,7 +101,7 @@ def set_policy(connection: Connection, chain: Chain, account_id: str, document: 
     account = register.find(connection, account_id)
     if not isinstance(document, dict):
         raise Malformed("A policy is a JSON object.", {"policy": "must be an object"})
-    policy.propose(document, PROFILES[PROFILE_OF[account.kind]])
+    policy.propose(document, choice.of(connection, account))
     version = register.set_policy(connection, account_id, document, chain.actor, now)
     details = {"version": version, "sha256": policy_hash(document)}
     _record(connection, chain, now, "policy.set", account_id, details)

@@ -34,6 +34,7 @@ accounts = Table(
     Column("country", String(2)),
     Column("state", String(16), nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("profile", String(32)),
 )
 
 policies = Table(
@@ -48,7 +49,7 @@ policies = Table(
 
 
 class Account(msgspec.Struct, frozen=True):
-    """An account as the register holds it."""
+    """An account as the register holds it; `profile` is None where it is that of the kind."""
 
     id: str
     name: str
@@ -58,6 +59,7 @@ class Account(msgspec.Struct, frozen=True):
     country: str | None
     state: State
     created_at: datetime
+    profile: str | None = None
 
 
 class PolicyVersion(msgspec.Struct, frozen=True):
@@ -108,6 +110,12 @@ def change_state(connection: Connection, account_id: str, state: State) -> Accou
     connection.execute(update(accounts).where(accounts.c.id == account_id).values(state=state))
     bump_revision(connection)
     return find(connection, account_id)
+
+
+def set_profile(connection: Connection, account_id: str, profile: str | None) -> None:
+    """Give an account a profile, or with None that of its kind."""
+    connection.execute(update(accounts).where(accounts.c.id == account_id).values(profile=profile))
+    bump_revision(connection)
 
 
 def set_policy(connection: Connection, account_id: str, document: dict[str, Any], author: str, now: datetime) -> int:

@@ -20,8 +20,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from sqlalchemy import Connection
 
 from intaglio.accounts import credentials, register, sandbox
-from intaglio.accounts.kinds import PROFILE_OF
 from intaglio.accounts.policy import Policy, load
+from intaglio.accounts.profiles import accreditation, choice
+from intaglio.accounts.profiles import register as profiles
+from intaglio.accounts.profiles.accreditation import Accredited
+from intaglio.accounts.profiles.register import Stop
 from intaglio.accounts.register import Account
 from intaglio.accounts.sandbox import Failure, Sandbox
 from intaglio.accounts.verification import register as verification
@@ -29,7 +32,7 @@ from intaglio.database.commits import Commits
 from intaglio.database.engine import current_revisions
 from intaglio.errors import AccountNotActive, NotFound, StoreUnavailable, Unauthenticated
 from intaglio.pki.hierarchy import Hierarchy
-from intaglio.pki.profiles import PROFILES
+from intaglio.pki.lint import Accreditation
 
 _log = logging.getLogger("intaglio.sessions")
 
@@ -56,6 +59,9 @@ class Caller(msgspec.Struct, frozen=True):
     # Those that were approved, whether or not they are over by now.
     mechanisms: tuple[verification.Mechanism, ...] = ()
     sandbox: Sandbox | None = None
+    # Why nothing is issued under the account's profile, and which CAs may issue what is qualified, if it is.
+    stop: Stop | None = None
+    accreditations: tuple[Accredited, ...] = ()
 
     def time(self, now: datetime) -> datetime:
         """Return the account's time where it is `now`."""
@@ -69,6 +75,10 @@ class Caller(msgspec.Struct, frozen=True):
     def forced(self) -> Mapping[Failure, int | None]:
         """What the account wants to fail."""
         return _NOTHING if self.sandbox is None else self.sandbox.failures
+
+    def accredited(self, issuer: str, now: datetime) -> Accreditation:
+        """Return what an issuing CA is accredited for."""
+        return max((one.level(now) for one in self.accreditations if one.issuer == issuer), default=Accreditation.NONE)
 
     @property
     def owner(self) -> str:
@@ -249,14 +259,17 @@ class Sessions:
         if account.state != register.State.ACTIVE:
             raise AccountNotActive(f"The account is {account.state}.", {"account": str(account.state)})
         document, _ = register.policy_document(connection, account.id)
+        profile = choice.of(connection, account)
         return Caller(
             account,
             credential.id,
             certificate,
-            load(document, PROFILES[PROFILE_OF[account.kind]]),
+            load(document, profile),
             expires.replace(microsecond=0),
             tuple(verification.every(connection, account.id, verification.State.APPROVED)),
             sandbox.find(connection, account.id) if account.hierarchy == Hierarchy.TEST else None,
+            profiles.stopped(connection, profile.name),
+            tuple(accreditation.every(connection)) if profile.qualified else (),
         )
 
 

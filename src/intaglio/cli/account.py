@@ -18,6 +18,7 @@ from intaglio.pki.hierarchy import Hierarchy
 from intaglio.service.acts import CreateAccount, OfAccount, account_fields
 from intaglio.service.home import open_home
 from intaglio.service.oversight import for_account, submit
+from intaglio.service.profile_acts import SetProfile
 from intaglio.staff.signature import SecretKey
 
 app = typer.Typer(help="Accounts: who may use the service.", no_args_is_help=True)
@@ -32,6 +33,9 @@ def create(
     kind: Annotated[Kind, typer.Option(help="Who signs; picks the starting validation policy.")],
     organization: Annotated[str | None, typer.Option(help="The organization to certify (not for individual).")] = None,
     country: Annotated[str | None, typer.Option(help="Its country, ISO 3166-1 alpha-2.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="What its certificates look like.", show_default="the profile of the kind")
+    ] = None,
     test: Annotated[bool, typer.Option("--test", help="Issue from the test hierarchy.")] = False,
     quota_signatures: Annotated[int, typer.Option(min=0, help="Signatures granted.")] = 10_000,
     quota_timestamps: Annotated[int, typer.Option(min=0, help="Time-stamps granted.")] = 10_000,
@@ -48,6 +52,7 @@ def create(
         organization=organization,
         country=country,
         quotas={Resource.SIGNATURES: quota_signatures, Resource.TIMESTAMPS: quota_timestamps},
+        profile=profile,
     )
     outcome = submit(open_home(home), key_of(acting, secret), "account.create", asked, datetime.now(UTC))
     if not outcome.done:
@@ -142,6 +147,26 @@ def resume(
     outcome = submit(open_home(home), key_of(acting, secret), "account.resume", OfAccount(account), datetime.now(UTC))
     name = outcome.result["name"] if outcome.done else ""
     told(outcome, outcome.result, f"The account {name!r} is active.", as_json=as_json)
+
+
+@app.command(name="profile")
+@command
+def choose_profile(
+    account: AccountArgument,
+    profile: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="The profile's name.", show_default="the profile of the account's kind"),
+    ] = None,
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Choose what an account's certificates look like; in production this waits for a second person."""
+    asked = SetProfile(account, profile)
+    outcome = submit(open_home(home), key_of(acting, secret), "account.profile", asked, datetime.now(UTC))
+    words = f"Certificates of the account are {outcome.result['profile']} from now on." if outcome.done else ""
+    told(outcome, outcome.result, words, as_json=as_json, then=f"intaglio account show {account}")
 
 
 @app.command()

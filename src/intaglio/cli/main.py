@@ -8,6 +8,7 @@ import typer
 
 from intaglio.cli import (
     account,
+    accreditation,
     approvals,
     ceremony,
     certificate,
@@ -38,6 +39,7 @@ app.add_typer(account.app, name="account")
 app.add_typer(credential.app, name="credential")
 app.add_typer(policy.app, name="policy")
 app.add_typer(profile.app, name="profile")
+app.add_typer(accreditation.app, name="accreditation")
 app.add_typer(mechanism.app, name="mechanism")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(certificate.app, name="certificate")

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from intaglio.accounts import register
 from intaglio.accounts.difference import changes
-from intaglio.accounts.kinds import PROFILE_OF
 from intaglio.accounts.policy import load, propose
+from intaglio.accounts.profiles import accreditation, choice
 from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.certificate_text import described
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, read_json, say, table
@@ -21,7 +21,7 @@ from intaglio.database.engine import reading
 from intaglio.errors import IssuanceRefused, Malformed, RequestRefused
 from intaglio.pki import public_key
 from intaglio.pki.hierarchy import Hierarchy
-from intaglio.pki.profiles import PROFILES
+from intaglio.pki.lint import Accreditation
 from intaglio.pki.signature import names
 from intaglio.pki.text import visible
 from intaglio.service.acts import SetPolicy
@@ -86,8 +86,9 @@ def try_policy(
     with reading(opened.engine) as connection:
         owner = register.find(connection, account)
         document = register.policy_document(connection, account)[0] if file is None else read_json(file, "file")
-    profile = PROFILE_OF[owner.kind]
-    policy = (load if file is None else propose)(document, PROFILES[profile])
+        profile = choice.of(connection, owner)
+        accredited = {one.issuer: one for one in accreditation.every(connection)}
+    policy = (load if file is None else propose)(document, profile)
     issuing = opened.roster().family(owner.hierarchy).issuing
     signs_with = (
         None if issuing is None else names(public_key.check(opened.certificate(issuing).public_key(), "issuing"))
@@ -97,7 +98,8 @@ def try_policy(
         sent = read_json(path, "request")
         try:
             test = owner.hierarchy == Hierarchy.TEST
-            made = preview(policy, profile, sent, opened.places, now, signs_with, test=test)
+            level = accredited[issuing].level(now) if issuing in accredited else Accreditation.NONE
+            made = preview(policy, sent, opened.places, now, signs_with, test=test, accredited=level)
         except RequestRefused as error:
             reasons = dict(error.fields)
         except IssuanceRefused as error:

@@ -143,14 +143,17 @@ def check(
     if len({extension.oid for extension in extensions}) != len(extensions):
         raise RuleBroken("extensions.twice", "one appears twice (RFC 5280 §4.2)")
     if profile.qualified:
-        _check_accredited(profile, accredited)
+        check_accredited(profile, accredited)
     if profile.naming is not None:
         _check_name(profile, subject)
     if chosen:
         _check_chosen(chosen, profile)
 
 
-def _check_accredited(profile: Profile, accredited: Accreditation) -> None:
+def check_accredited(profile: Profile, accredited: Accreditation) -> None:
+    """Raise `RuleBroken` where a profile claims what its issuer is not accredited for."""
+    if not profile.qualified:
+        return
     declared = profile.statements
     needed = Accreditation.QUALIFIED_DEVICE if declared is not None and declared.device else Accreditation.QUALIFIED
     if accredited < needed:

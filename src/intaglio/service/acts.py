@@ -4,7 +4,7 @@ An act is asked for as JSON, so that it can wait, be looked at and be signed. Wh
 """
 
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection
 
 from intaglio.accounts import onboarding, register
-from intaglio.accounts.kinds import Kind, starting_policy
+from intaglio.accounts.kinds import PROFILE_OF, Kind, starting_policy
+from intaglio.accounts.profiles import register as profiles
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.register import Account
 from intaglio.accounts.verification import decisions
@@ -24,20 +25,22 @@ from intaglio.errors import ContentRefused, Malformed
 from intaglio.ledger.entry import Event
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.revocation import register as certificates
+from intaglio.service.act import Act, Seen, says
 from intaglio.service.authorities import import_list
 from intaglio.service.home import Home
+from intaglio.service.profile_acts import PROFILE_ACTS
+from intaglio.service.profiles import check_usable
 from intaglio.service.renewal import install_renewal, renew, renewable
-from intaglio.service.staffing import Enrolment, Removal, enrol, look_at_enrolment, look_at_removal, read_key, remove
+from intaglio.service.staffing import (
+    Enrolment,
+    Removal,
+    enrol,
+    look_at_enrolment,
+    look_at_removal,
+    read_key,
+    remove,
+)
 from intaglio.staff.signature import encoded
-
-
-class Seen(msgspec.Struct, frozen=True):
-    """What an act would change: `guarded` False if it needs nobody, as for accounts that are only for tests."""
-
-    before: Any
-    after: Any
-    account_id: str | None = None
-    guarded: bool = True
 
 
 class CreateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +52,7 @@ class CreateAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     organization: str | None
     country: str | None
     quotas: dict[Resource, int | None]
+    profile: str | None = None
 
 
 class OfAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,34 +106,13 @@ class HoldCeremony(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 # The certificates of authorities and of what answers for them; every other is one that was issued to somebody.
 OF_AUTHORITIES = frozenset({"root", "issuing", "tsa", "ocsp", "client-ca", "server-ca"})
 
-Look = Callable[[Home, Connection, Any, datetime], Seen]
-
-
-class Act(msgspec.Struct, frozen=True):
-    """One kind of act: `inside` works in the transaction in which it is agreed on, `outside` in ones of its own.
-
-    `did` says whether the details of the entry that it leaves tell of these parameters.
-    """
-
-    parameters: type[msgspec.Struct]
-    look: Look
-    did: Callable[[Any, Mapping[str, Any]], bool]
-    inside: Callable[[Home, Connection, Any, datetime], Any] | None = None
-    outside: Callable[[Home, Any, datetime], Any] | None = None
-
-    def read(self, parameters: Any) -> Any:
-        """Return parameters that were kept as JSON; raises `Malformed`."""
-        try:
-            return msgspec.convert(parameters, self.parameters)
-        except msgspec.ValidationError as error:
-            raise Malformed("The act cannot be read.", {"parameters": str(error)}) from error
-
-
 # Accounts ----------------------------------------------------------------------------------------
 
 
-def _look_at_new(_home: Home, _connection: Connection, asked: CreateAccount, _now: datetime) -> Seen:
-    policy = starting_policy(asked.kind, asked.organization, asked.country)
+def _look_at_new(home: Home, connection: Connection, asked: CreateAccount, now: datetime) -> Seen:
+    profile = profiles.find(connection, asked.profile or PROFILE_OF[asked.kind])
+    check_usable(home, connection, profile, asked.hierarchy, now)
+    policy = starting_policy(asked.kind, asked.organization, asked.country, profile)
     after = {**msgspec.to_builtins(asked), "policy": policy}
     return Seen(None, after, guarded=asked.hierarchy == Hierarchy.PRODUCTION)
 
@@ -145,6 +128,7 @@ def _create(home: Home, connection: Connection, asked: CreateAccount, now: datet
         country=asked.country,
         granted=asked.quotas,
         now=now,
+        profile=asked.profile,
     )
     return account_fields(account)
 
@@ -152,7 +136,7 @@ def _create(home: Home, connection: Connection, asked: CreateAccount, now: datet
 def account_fields(account: Account) -> dict[str, Any]:
     """Return an account as commands tell of it."""
     found: dict[str, Any] = msgspec.to_builtins(account)
-    return {"account_id": found.pop("id"), **found}
+    return {"account_id": found.pop("id"), **found, "profile": account.profile or PROFILE_OF[account.kind]}
 
 
 def _guarded(account: Account) -> bool:
@@ -279,14 +263,6 @@ def _look_at_leaving(_home: Home, connection: Connection, asked: Removal, now: d
     return Seen(before, after)
 
 
-def _says(*fields: str) -> Callable[[Any, Mapping[str, Any]], bool]:
-    def did(asked: Any, details: Mapping[str, Any]) -> bool:
-        plain = msgspec.to_builtins(asked)
-        return all(details.get(field) == plain[field] for field in fields)
-
-    return did
-
-
 def _set_it(asked: SetPolicy, details: Mapping[str, Any]) -> bool:
     return bool(details.get("sha256") == onboarding.policy_hash(asked.document))
 
@@ -301,20 +277,21 @@ def _took_in(asked: Enrolment, details: Mapping[str, Any]) -> bool:
     return bool(same and set(details.get("roles", ())) == set(asked.roles) and details.get("key") == key)
 
 
-_IN_ACCOUNTS = _says("name", "kind", "hierarchy", "organization", "country", "quotas")
+_IN_ACCOUNTS = says("name", "kind", "hierarchy", "organization", "country", "quotas", "profile")
 
 ACTS: Mapping[str, Act] = {
     "account.create": Act(CreateAccount, _look_at_new, _IN_ACCOUNTS, inside=_create),
-    "account.resume": Act(OfAccount, _look_at_suspended, _says(), inside=_resume),
+    "account.resume": Act(OfAccount, _look_at_suspended, says(), inside=_resume),
+    **PROFILE_ACTS,
     "policy.set": Act(SetPolicy, _look_at_policy, _set_it, inside=_set_policy),
-    "mechanism.approve": Act(OfMechanism, _look_at_mechanism, _says("mechanism"), inside=_approve_mechanism),
-    "mechanism.resume": Act(OfMechanism, _look_at_mechanism, _says("mechanism"), inside=_resume_mechanism),
-    "authority.revoke": Act(RevokeCertificate, _look_at_certificate, _says(), inside=_revoke),
+    "mechanism.approve": Act(OfMechanism, _look_at_mechanism, says("mechanism"), inside=_approve_mechanism),
+    "mechanism.resume": Act(OfMechanism, _look_at_mechanism, says("mechanism"), inside=_resume_mechanism),
+    "authority.revoke": Act(RevokeCertificate, _look_at_certificate, says(), inside=_revoke),
     "authority.import-crl": Act(ImportList, _look_at_list, _took_it_in, outside=_import),
-    "authority.renew": Act(RenewMember, _look_at_member, _says(), outside=_renew),
-    "authority.ceremony": Act(HoldCeremony, _look_at_ceremony, _says("title"), inside=_allow),
+    "authority.renew": Act(RenewMember, _look_at_member, says(), outside=_renew),
+    "authority.ceremony": Act(HoldCeremony, _look_at_ceremony, says("title"), inside=_allow),
     "staff.enrol": Act(Enrolment, _look_at_person, _took_in, outside=enrol),
-    "staff.remove": Act(Removal, _look_at_leaving, _says("person"), inside=remove),
+    "staff.remove": Act(Removal, _look_at_leaving, says("person"), inside=remove),
 }
 
 

@@ -17,7 +17,8 @@ from intaglio.errors import Conflict, IntaglioError, NotAllowed, RequestRefused,
 from intaglio.ledger import writer
 from intaglio.ledger.entry import Event
 from intaglio.pki.hierarchy import Hierarchy
-from intaglio.service.acts import ACTS, Seen
+from intaglio.service.act import Seen
+from intaglio.service.acts import ACTS
 from intaglio.service.home import Home
 from intaglio.service.staffing import founded
 from intaglio.staff import approvals, register

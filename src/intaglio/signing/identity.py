@@ -7,18 +7,18 @@ from typing import Any
 import msgspec
 
 from intaglio.accounts.certified import apply
-from intaglio.accounts.kinds import PROFILE_OF
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sandbox import Failure
 from intaglio.accounts.sessions import Caller
 from intaglio.accounts.verification.presented import NOTHING, Presented, look
 from intaglio.accounts.verification.proof import Proof, details
 from intaglio.accounts.verification.register import Depth, needed
-from intaglio.errors import IntaglioError
+from intaglio.errors import IntaglioError, IssuanceRefused, RuleBroken
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.keys.custody import SealedKey
 from intaglio.ledger.entry import Event
 from intaglio.pki.issuer import Prepared
+from intaglio.pki.lint import Accreditation
 from intaglio.pki.subject import name
 from intaglio.revocation import ocsp
 from intaglio.revocation import register as certificates
@@ -47,8 +47,20 @@ async def create_identity(
     1. the policy is applied, and it is looked at by what the subject was verified; 2. a key is taken from the pool,
     3. and a serial number that is on record; 4. the time is taken, once and after the key exists; 5. the certificate is
     prepared; 6. it is issued; 7. so is an OCSP response about it; 8. certificate, identity and entry are durable.
-    Raises `Malformed` or `ContentRefused` naming every field, `NotVerified`, or a `ServiceFault`.
+    Raises `Malformed` or `ContentRefused` naming every field, `NotVerified`, or a `ServiceFault`; a rule for what is
+    signed that would be broken is recorded.
     """
+    try:
+        return await _create(engine, caller, request, request_id, presented)
+    except RuleBroken as error:
+        profile = caller.policy.profile
+        broken = {"rule": error.rule, "reason": error.reason, "profile": profile.name, "version": profile.version}
+        event = Event(engine.clock.now(), "lint.refused", caller.account.id, profile.name, request_id, broken)
+        await asyncio.shield(engine.commits.write(lambda connection: engine.chain.append(connection, [event])))
+        raise
+
+
+async def _create(engine: Engine, caller: Caller, request: Any, request_id: str, presented: Presented) -> NewIdentity:
     account = caller.account
     if caller.forced:
         await check_rate(engine, caller, Resource.IDENTITIES, request_id)
@@ -56,6 +68,8 @@ async def create_identity(
     generation = engine.live.generation
     issuer_name = engine.issuing(account.hierarchy)
     issuer = engine.issuers[issuer_name]
+    if caller.stop is not None:
+        raise IssuanceRefused(f"the profile {caller.stop.name} is stopped: it breaks {caller.stop.rule}")
     # 1
     certified = apply(caller.policy, request, today=caller.time(engine.clock.now()).date())
     certified.check_signature(issuer.signs_with)
@@ -77,13 +91,14 @@ async def create_identity(
     time = caller.time(now)
     # 5
     prepared = issuer.prepare(
-        PROFILE_OF[account.kind],
+        caller.policy.profile,
         subject=name(certified.subject),
         public_key=sealed.public_key,
         now=time,
         extensions=certified.extensions(),
         serial=serial,
         lifetime=caller.policy.lifetime,
+        accredited=caller.accredited(issuer_name, now) if caller.accreditations else Accreditation.NONE,
     )
     # Key and identity have one id: no key can serve two.
     identity = register.Identity(
@@ -105,6 +120,7 @@ async def create_identity(
             "issuer": issuer_name,
             "serial": identity.serial,
             "profile": prepared.profile,
+            "profile_version": prepared.version,
             "subject": prepared.subject.text,
             "not_before": prepared.not_before,
             "not_after": prepared.not_after,

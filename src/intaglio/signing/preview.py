@@ -10,21 +10,28 @@ from cryptography.x509.oid import NameOID
 from intaglio.accounts.certified import apply
 from intaglio.accounts.policy import Policy
 from intaglio.pki.issuer import Issuer
+from intaglio.pki.lint import Accreditation
 from intaglio.pki.publication import Publication
 from intaglio.pki.subject import name
 
-_ISSUER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Preview: nobody issued this")])
+# XX is nobody's country (ISO 3166-1, user-assigned).
+_ISSUER = x509.Name(
+    [
+        x509.NameAttribute(NameOID.COUNTRY_NAME, "XX"),
+        x509.NameAttribute(NameOID.COMMON_NAME, "Preview: nobody issued this"),
+    ]
+)
 
 
 def preview(
     policy: Policy,
-    profile: str,
     request: Any,
     places: Publication,
     now: datetime,
     signs_with: tuple[str, str] | None,
     *,
     test: bool,
+    accredited: Accreditation = Accreditation.NONE,
 ) -> x509.Certificate:
     """Return the certificate that a request would get, but for its key, and signed by a key that is thrown away.
 
@@ -37,11 +44,12 @@ def preview(
         certified.check_signature(signs_with)
     nobody = Issuer("preview", None, ec.generate_private_key(ec.SECP256R1()), places, subject=_ISSUER, test=test)
     prepared = nobody.prepare(
-        profile,
+        policy.profile,
         subject=name(certified.subject),
         public_key=ec.generate_private_key(ec.SECP256R1()).public_key(),
         now=now,
         extensions=certified.extensions(),
         lifetime=policy.lifetime,
+        accredited=accredited,
     )
     return nobody.issue(prepared)

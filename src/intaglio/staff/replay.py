@@ -22,7 +22,7 @@ from intaglio.staff.statement import Deed, Statement, check_signature, read
 GUARDED = frozenset(kind for right in RIGHTS.values() for kind in right.records)
 # Of these only what is of production needs anybody.
 _OF_ACCOUNTS = frozenset(
-    {"account.created", "account.resumed", "policy.set", "mechanism.approved", "mechanism.resumed"}
+    {"account.created", "account.resumed", "policy.set", "profile.chosen", "mechanism.approved", "mechanism.resumed"}
 )
 
 

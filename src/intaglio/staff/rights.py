@@ -48,6 +48,7 @@ RIGHTS: Mapping[str, Right] = {
     "account.create": _two({_OPERATOR, _VETTING}, {_VETTING}, "account.created"),
     "account.resume": _two({_OPERATOR, _VETTING, _SECURITY}, {_VETTING, _SECURITY}, "account.resumed"),
     "policy.set": _two({_OPERATOR, _VETTING, _ADMINISTRATOR}, {_VETTING}, "policy.set"),
+    "account.profile": _two({_OPERATOR, _VETTING}, {_VETTING}, "profile.chosen"),
     "mechanism.approve": _two({_OPERATOR, _VETTING, _ADMINISTRATOR}, {_VETTING}, "mechanism.approved"),
     "mechanism.resume": _two({_OPERATOR, _VETTING, _ADMINISTRATOR}, {_VETTING}, "mechanism.resumed"),
     "mechanism.apply": Right(frozenset({_OPERATOR, _VETTING, _ADMINISTRATOR})),
@@ -65,6 +66,11 @@ RIGHTS: Mapping[str, Right] = {
     "authority.import-crl": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "crl.imported"),
     "authority.renew": _two({_OPERATOR, _SECURITY}, {_SECURITY}),
     "authority.ceremony": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "ceremony.allowed"),
+    # Of what certificates look like, and of who may call them qualified.
+    "profile.add": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "profile.added"),
+    "profile.resume": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "profile.resumed"),
+    "accreditation.record": _two({_SECURITY}, {_SECURITY}, "accreditation.recorded"),
+    "accreditation.withdraw": Right(frozenset({_OPERATOR, _SECURITY})),
     # The API's own certificate says nothing of anybody.
     "tls.renew": Right(frozenset({_OPERATOR, _SECURITY})),
     # Of people.

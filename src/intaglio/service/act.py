@@ -1,0 +1,53 @@
+"""What an act is: something that is asked for as JSON, so that it can wait, be looked at and be signed."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from intaglio.errors import Malformed
+from intaglio.service.home import Home
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What an act would change: `guarded` False if it needs nobody, as for accounts that are only for tests."""
+
+    before: Any
+    after: Any
+    account_id: str | None = None
+    guarded: bool = True
+
+
+Look = Callable[[Home, Connection, Any, datetime], Seen]
+
+
+class Act(msgspec.Struct, frozen=True):
+    """One kind of act: `inside` works in the transaction in which it is agreed on, `outside` in ones of its own.
+
+    `did` says whether the details of the entry that it leaves tell of these parameters.
+    """
+
+    parameters: type[msgspec.Struct]
+    look: Look
+    did: Callable[[Any, Mapping[str, Any]], bool]
+    inside: Callable[[Home, Connection, Any, datetime], Any] | None = None
+    outside: Callable[[Home, Any, datetime], Any] | None = None
+
+    def read(self, parameters: Any) -> Any:
+        """Return parameters that were kept as JSON; raises `Malformed`."""
+        try:
+            return msgspec.convert(parameters, self.parameters)
+        except msgspec.ValidationError as error:
+            raise Malformed("The act cannot be read.", {"parameters": str(error)}) from error
+
+
+def says(*fields: str) -> Callable[[Any, Mapping[str, Any]], bool]:
+    """Return a check that the details of an entry have what the parameters have in these fields."""
+
+    def did(asked: Any, details: Mapping[str, Any]) -> bool:
+        plain = msgspec.to_builtins(asked)
+        return all(details.get(field) == plain[field] for field in fields)
+
+    return did
