@@ -254,3 +254,18 @@ def test_what_names_no_failures_is_refused(organization: Partner, wanted: object
     answer = organization.client.put("/sandbox/failures", json=wanted, headers=organization.authorization)
     assert answer.status_code == status
     assert organization.get("/sandbox").json()["failures"] == []
+
+
+def test_what_another_process_changes_is_met_within_a_second(partner: Partner, served: Served) -> None:
+    made = partner.post("/identity", JOHN_DOE).json()
+    assert partner.get(f"/identity/{made['id']}/sign/{DIGEST}").status_code == 200
+    served.intaglio("sandbox", "advance", partner.account_id, "600")
+    time.sleep(1)
+    assert partner.get(f"/identity/{made['id']}/sign/{DIGEST}").status_code == 404
+    future = partner.post("/identity", JOHN_DOE).json()
+    assert partner.get(f"/identity/{future['id']}/sign/{DIGEST}").status_code == 200
+    served.intaglio("sandbox", "reset", partner.account_id)
+    time.sleep(1)
+    assert partner.get(f"/identity/{future['id']}/sign/{DIGEST}").status_code == 401
+    partner.login()
+    assert partner.get(f"/identity/{future['id']}/sign/{DIGEST}").status_code == 404

@@ -14,7 +14,7 @@ from intaglio.ledger.writer import Chain
 from intaglio.signing import register
 
 # Every one has to be written anew when the clock is set, while others, of production too, wait to write.
-_MOST_ALIVE = 1000
+_MOST_ALIVE = 200
 
 
 class State(msgspec.Struct, frozen=True):
