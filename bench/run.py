@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hsm
+import linting
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -24,7 +25,7 @@ from raw import rsa_signatures_per_cpu_second
 
 import keys
 
-_PARTS = ("requests", "pool", "hsm")
+_PARTS = ("requests", "pool", "hsm", "linting")
 
 
 def signatures(service: Served, client: Client, counts: Counts, *, threads: bool) -> list[Row]:
@@ -121,13 +122,16 @@ def main() -> int:
     log = "[log]\naccess = false\n" if options.no_access_log else ""
     wanted = options.only or _PARTS
     rows: list[Row] = []
-    with place() as home:
-        if "requests" in wanted:
-            rows += requests(home, counts, log, threads=options.threads)
-        if "pool" in wanted:
-            rows += keys.pool(home, counts, log)
+    if {"requests", "pool"}.intersection(wanted):
+        with place() as home:
+            if "requests" in wanted:
+                rows += requests(home, counts, log, threads=options.threads)
+            if "pool" in wanted:
+                rows += keys.pool(home, counts, log)
     if "hsm" in wanted:
         rows.append(hsm.signatures(counts, log))
+    if "linting" in wanted:
+        rows.append(linting.linting())
     print(f"\nAccess log: {'off' if options.no_access_log else 'on (the default)'}. CPU is the server's alone.")
     print(table(rows))
     figures = {row.name: {"value": row.value, "unit": row.unit, "raw": row.raw} for row in rows}

@@ -132,6 +132,8 @@ class ProfileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language (ISO 639-1; EN 319 412-5 §4.3.4 wants https).
     """
 
+    # How often pkilint looks at the certificates issued last; 0: never.
+    sample_seconds: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 300
     cps: Annotated[str, msgspec.Meta(pattern="^https?://[!-~]{3,1000}$")] | None = None
     disclosures: dict[
         Annotated[str, msgspec.Meta(pattern="^[a-z]{2}$")],

@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from intaglio.accounts.profiles.register import every_stop
 from intaglio.keys.register import depths
 from intaglio.service.composition import Service
 
@@ -56,7 +57,12 @@ async def _families(service: Service) -> list[Metric]:
     lost = GaugeMetricFamily(
         "intaglio_hung_key_calls", "Calls of the keys' store that have not come back in time.", value=engine.lanes.lost
     )
-    return [ready, low, high, refill, taken, missed, live, lost]
+    stopped = GaugeMetricFamily(
+        "intaglio_stopped_profiles",
+        "Certificate profiles that issue nothing until they are resumed.",
+        value=len(await engine.commits.read(every_stop)),
+    )
+    return [stopped, ready, low, high, refill, taken, missed, live, lost]
 
 
 HANDLERS: list[HTTPRouteHandler] = [metrics]

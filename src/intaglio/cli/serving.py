@@ -18,6 +18,7 @@ from intaglio.server.protocol import Limits
 from intaglio.service.composition import running
 from intaglio.service.home import Home, certificate_path, open_home
 from intaglio.service.refill import filling
+from intaglio.service.sampling import sampling
 
 
 def serve(path: Path, *, as_json: bool) -> None:
@@ -33,7 +34,7 @@ async def _serve(home: Home, *, as_json: bool) -> None:
     home.certificate("client")  # says which file is missing, where OpenSSL would not
     chain = pem_chain(home.certificate("tls"), home.certificate("server"))
     context = tls_context(chain, home.keyring.key("tls"), certificate_path(home.path, "client"))
-    async with running(home) as service, filling(home):
+    async with running(home) as service, filling(home), sampling(home):
         limits = Limits()
         listeners = [
             Listener(

@@ -234,6 +234,18 @@ def issued_since(connection: Connection, issuer: str, since: datetime) -> list[b
     return [bytes(row.der) for row in rows]
 
 
+def newest(connection: Connection, issuer: str, most: int) -> list[tuple[Standing, bytes]]:
+    """Return the certificates that an issuer signed last, with their DER, newest first."""
+    # Serial numbers begin with the time: this reads the end of the primary key, and no more.
+    rows = connection.execute(
+        select(certificates)
+        .where(certificates.c.issuer == issuer, certificates.c.der.is_not(None))
+        .order_by(desc(certificates.c.serial))
+        .limit(most)
+    )
+    return [(_standing(row), bytes(row.der)) for row in rows]
+
+
 def issued_as(connection: Connection, issuer: str, profile: str) -> list[bytes]:
     """Return the certificates (DER) of one kind that an issuer signed and that are not revoked, newest first."""
     rows = connection.execute(

@@ -41,11 +41,12 @@ class Authority(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A finding of a trial: of what it is, and the rule, pkilint's or our own."""
+    """A finding of a trial: of what it is, and the rule, pkilint's or our `own`."""
 
     of: str
     rule: str
     told: str
+    own: bool = False
 
 
 _DAY = timedelta(days=1)
@@ -93,7 +94,7 @@ def trial(profile: Profile, authority: Authority, places: Publication, now: date
     try:
         return list(_findings(profile, authority, places, now))
     except RuleBroken as error:
-        return [Found("every certificate", error.rule, str(error))]
+        return [Found("every certificate", error.rule, str(error), own=True)]
 
 
 def _findings(profile: Profile, authority: Authority, places: Publication, now: datetime) -> Iterator[Found]:

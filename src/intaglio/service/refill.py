@@ -27,6 +27,7 @@ from intaglio.keys.lanes import Lanes
 from intaglio.keys.pool import Pool, Rules, WhenEmpty
 from intaglio.keys.priority import give_way, step_back
 from intaglio.keys.register import Marks
+from intaglio.service import child
 from intaglio.service.home import Home, open_home
 from intaglio.settings import Settings
 
@@ -86,38 +87,15 @@ async def filling(home: Home) -> AsyncIterator[None]:
     if home.settings.pool.makers == 0:
         yield
         return
-    task = asyncio.create_task(_keep_filling(home.path), name="refill")
-    try:
+    async with child.kept(_keep_filling(home.path), "refill"):
         yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def _keep_filling(path: Path) -> None:
     while True:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "intaglio.service.refill", str(path), stdin=asyncio.subprocess.PIPE
-        )
-        try:
-            await process.wait()
-        finally:
-            # Its input ends, and so does it; also when this process ends without a word.
-            if process.stdin is not None:
-                process.stdin.close()
-            if process.returncode is None:
-                await _end(process)
-        _log.warning("what fills the key pool ended (%s) and is started again", process.returncode)
+        ended = await child.run("intaglio.service.refill", str(path))
+        _log.warning("what fills the key pool ended (%s) and is started again", ended)
         await asyncio.sleep(_RESTART_SECONDS)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    try:
-        await asyncio.wait_for(process.wait(), 3)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
 
 
 async def _work(home: Home) -> None:
