@@ -158,11 +158,13 @@ class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class VerificationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Identity providers, whose keys are fetched: `ca_file` (PEM) in place of the system's CAs, relative to the home.
 
-    With `loopback_http` accounts of production, too, may have providers on this machine that speak plain HTTP.
+    Their tokens are kept for `evidence_days`. With `loopback_http` accounts of production, too, may have providers on
+    this machine that speak plain HTTP.
     """
 
     ca_file: str | None = None
     loopback_http: bool = False
+    evidence_days: Annotated[int, msgspec.Meta(ge=1, le=36_525)] = 2557
 
 
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

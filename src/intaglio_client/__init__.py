@@ -8,5 +8,6 @@ from intaglio_client.answers import Identity, Token, Trustchain
 from intaglio_client.client import AsyncClient, Client
 from intaglio_client.errors import ClientError
 from intaglio_client.exchange import Retries
+from intaglio_client.session import binding_nonce
 
-__all__ = ["AsyncClient", "Client", "ClientError", "Identity", "Retries", "Token", "Trustchain"]
+__all__ = ["AsyncClient", "Client", "ClientError", "Identity", "Retries", "Token", "Trustchain", "binding_nonce"]

@@ -117,6 +117,12 @@ class TrustchainAnswer(msgspec.Struct, frozen=True):
     ocsp_revocation_info: list[str]
 
 
+class NonceAnswer(msgspec.Struct, frozen=True):
+    """`GET /identity/nonce`."""
+
+    nonce: str
+
+
 class NumberAnswer(msgspec.Struct, frozen=True):
     """`GET /quotas/…` and `GET /counters/…`."""
 

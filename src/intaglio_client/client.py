@@ -89,6 +89,7 @@ class Client:
 
     login = _blocking(calls.login)
     identity = _blocking(calls.identity)
+    identity_nonce = _blocking(calls.identity_nonce)
     sign = _blocking(calls.sign)
     timestamp = _blocking(calls.timestamp)
     certificate_path = _blocking(calls.certificate_path)
@@ -164,6 +165,7 @@ class AsyncClient:
 
     login = _awaiting(calls.login)
     identity = _awaiting(calls.identity)
+    identity_nonce = _awaiting(calls.identity_nonce)
     sign = _awaiting(calls.sign)
     timestamp = _awaiting(calls.timestamp)
     certificate_path = _awaiting(calls.certificate_path)

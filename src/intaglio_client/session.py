@@ -1,6 +1,7 @@
 """The calls of API v2, each written once, and what is remembered between them."""
 
 import hashlib
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeVar
@@ -74,25 +75,34 @@ def login(session: Session) -> Exchange[Token]:
     return session.token
 
 
-def identity(session: Session, request: Mapping[str, Any] | None = None, *, fresh: bool = False) -> Exchange[Identity]:
+def identity(
+    session: Session,
+    request: Mapping[str, Any] | None = None,
+    *,
+    fresh: bool = False,
+    mechanism: str | None = None,
+    reference: str | None = None,
+    token: str | None = None,
+) -> Exchange[Identity]:
     """Return an identity for the signer that `request` describes, a kept one if it still serves.
 
     The signer is the request's canonical JSON (sorted keys), so two requests that say the
-    same share one identity; `fresh` always makes a new one. Raises `ContentRefused` naming
+    same share one identity; `fresh` always makes a new one. `mechanism` is the id of that by
+    which the signer was verified, `reference` (printable ASCII, no personal data) the caller's
+    own note of how, and `token` the provider's: with one of the two, a new identity is made.
+    A token bound to the request is asked for with `binding_nonce(request)`. Raises `ContentRefused` naming
     every refused field, and `Forbidden`.
     """
-    try:
-        body = msgspec.json.encode(dict(request or {}), order="sorted")
-    except (TypeError, ValueError) as unreadable:
-        raise Unusable(f"The identity request is not JSON: {unreadable}") from unreadable
+    body = _body(request)
+    headers = _verified(mechanism, reference, token)
     signer = hashlib.sha256(body).hexdigest()
     # Two callers at once for one signer: the second waits and gets the first one's identity.
     yield Hold(f"identity {signer}")
-    kept = None if fresh else session.live_identity(signer)
+    kept = None if fresh or headers else session.live_identity(signer)
     if kept is not None:
         return kept
     created = session.clock()
-    answer = yield from _call(session, "POST", "/identity", answers.IdentityAnswer, body)
+    answer = yield from _call(session, "POST", "/identity", answers.IdentityAnswer, body, headers)
     made = Identity(
         id=answer.id,
         signing_cert=answer.signing_cert,
@@ -101,6 +111,44 @@ def identity(session: Session, request: Mapping[str, Any] | None = None, *, fres
     )
     session.keep_identity(signer, made)
     return made
+
+
+def identity_nonce(session: Session) -> Exchange[str]:
+    """Return a nonce for an identity token, where the mechanism is bound to one from the service."""
+    return (yield from _call(session, "GET", "/identity/nonce", answers.NonceAnswer)).nonce
+
+
+def binding_nonce(request: Mapping[str, Any] | None) -> str:
+    """Return the nonce that binds an identity token to the identity request for which it is meant.
+
+    It is base64url(SHA-256(body)) without padding, over the body that `identity` sends for `request`.
+    """
+    return urlsafe_b64encode(hashlib.sha256(_body(request)).digest()).rstrip(b"=").decode("ascii")
+
+
+def _body(request: Mapping[str, Any] | None) -> bytes:
+    try:
+        return msgspec.json.encode(dict(request or {}), order="sorted")
+    except (TypeError, ValueError) as unreadable:
+        raise Unusable(f"The identity request is not JSON: {unreadable}") from unreadable
+
+
+def _verified(mechanism: str | None, reference: str | None, token: str | None) -> dict[str, str]:
+    """Return the header fields that say by what the signer was verified."""
+    headers: dict[str, str] = {}
+    if reference is not None:
+        if mechanism is None:
+            raise Unusable("A reference needs the id of its mechanism.")
+        if not (reference.isascii() and reference.isprintable()):
+            raise Unusable("A reference is printable ASCII.")
+        # A string of structured fields (RFC 9651 §3.3.3).
+        quoted = reference.replace("\\", "\\\\").replace('"', '\\"')
+        headers["Identity-Verification"] = f'{mechanism}; ref="{quoted}"'
+    elif mechanism is not None:
+        headers["Identity-Verification"] = mechanism
+    if token is not None:
+        headers["Identity-Token"] = token
+    return headers
 
 
 def sign(session: Session, identity: Identity, digest: bytes) -> Exchange[bytes]:
@@ -186,18 +234,27 @@ def reset_sandbox(session: Session) -> Exchange[Sandbox]:
     return found
 
 
-def _call(session: Session, method: str, path: str, answer: type[A], body: bytes | None = None) -> Exchange[A]:
+def _call(
+    session: Session,
+    method: str,
+    path: str,
+    answer: type[A],
+    body: bytes | None = None,
+    more: Mapping[str, str] | None = None,
+) -> Exchange[A]:
     """Ask with a token, logging in first if need be and once again when the token is refused."""
     token = yield from _token(session, refused=None)
-    reply = yield from _ask_with(session, token, method, path, body)
+    reply = yield from _ask_with(session, token, method, path, body, more or {})
     if reply.status == 401:
         token = yield from _token(session, refused=token)
-        reply = yield from _ask_with(session, token, method, path, body)
+        reply = yield from _ask_with(session, token, method, path, body, more or {})
     return _read(reply, answer, session.clock())
 
 
-def _ask_with(session: Session, token: Token, method: str, path: str, body: bytes | None) -> Exchange[Reply]:
-    headers = {"Authorization": f"Bearer {token.text}"}
+def _ask_with(
+    session: Session, token: Token, method: str, path: str, body: bytes | None, more: Mapping[str, str]
+) -> Exchange[Reply]:
+    headers = {"Authorization": f"Bearer {token.text}", **more}
     if body is not None:
         headers["Content-Type"] = JSON
     ask = Ask(method, path, headers, body, repeatable=method == "GET")

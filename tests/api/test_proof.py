@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from cryptography import x509
 
 from custody import init_options
+from intaglio_client import Client, binding_nonce
 from openid import Provider, provider
 from served import Partner, Served, approved_mechanism, free_port, make_partner
 
@@ -104,6 +107,91 @@ def test_an_employee_is_certified_on_the_strength_of_a_login(
     assert refusal(employee, ADA, token) == "was used before"
     assert ask(employee, ADA, openid.login(bound(ADA))).status_code == 200
     assert token not in service.log.read_text()
+
+
+def test_evidence_is_shown_to_who_may_and_erased_and_the_ledger_holds(
+    service: Served, employee: Partner, openid: Provider
+) -> None:
+    token = openid.login(bound(ADA))
+    identity = ask(employee, ADA, token).json()["id"]
+    staff = service.staffed()
+    assert staff.intaglio("evidence", "show", identity, who="otto", ok=False).keys() == {"role"}
+    shown = staff.intaglio("evidence", "show", identity, who="vera")
+    assert (shown["token"], shown["claims"]["name"]) == (token, "Ada Lovelace")
+    chain, _, sequence = shown["entry"].partition("#")
+    entries = service.intaglio("ledger", "show", "--kind", "identity.created")
+    entry = next(one for one in entries if (one["chain"], one["sequence"]) == (chain, int(sequence)))
+    assert entry["reference"] == identity
+    database = service.home / "intaglio.db"
+    with closing(sqlite3.connect(database)) as connection:
+        sealed, salt = connection.execute(
+            "select sealed, salt from identity_evidence where identity_id = ?", [identity]
+        ).fetchone()
+    assert b"Ada" not in sealed
+    # Anybody with token and salt sees what the ledger committed to.
+    committed = entry["details"]["verification"]["evidence"]
+    assert hashlib.sha256(salt + token.encode()).hexdigest() == committed
+    why = ("--reason", "asked for by the person")
+    staff.intaglio("evidence", "erase", identity, *why, who="vera")
+    assert staff.intaglio("evidence", "erase", identity, *why, who="vera", ok=False).keys() == {"evidence"}
+    assert staff.intaglio("evidence", "show", identity, who="vera", ok=False).keys() == {"evidence"}
+    with closing(sqlite3.connect(database)) as connection:
+        row = connection.execute(
+            "select sealed, salt from identity_evidence where identity_id = ?", [identity]
+        ).fetchone()
+        assert row == (None, None)
+        connection.execute("pragma wal_checkpoint(truncate)")
+    assert salt not in database.read_bytes()
+    assert sealed not in database.read_bytes()
+    assert service.intaglio("ledger", "verify")["entries"]
+    kinds = [one["kind"] for one in service.intaglio("ledger", "show", "--kind", "evidence")]
+    assert kinds == ["evidence.shown", "evidence.erased"]
+
+
+def test_evidence_is_erased_when_its_time_is_over_and_another_ones_in_its_place_is_found(
+    service: Served, employee: Partner, openid: Provider
+) -> None:
+    one, two = (ask(employee, ADA, openid.login(bound(ADA))).json()["id"] for _ in range(2))
+    staff = service.staffed()
+    with closing(sqlite3.connect(service.home / "intaglio.db")) as connection:
+        found = connection.execute("select sealed, salt from identity_evidence where identity_id = ?", [one]).fetchone()
+        connection.execute("update identity_evidence set sealed = ?, salt = ? where identity_id = ?", [*found, two])
+        connection.commit()
+    assert staff.intaglio("evidence", "show", one, who="vera")["claims"]["name"] == "Ada Lovelace"
+    staff.intaglio("evidence", "show", two, who="vera", ok=False)
+    with closing(sqlite3.connect(service.home / "intaglio.db")) as connection:
+        connection.execute("update identity_evidence set erase_at = 0 where identity_id = ?", [one])
+        connection.commit()
+    for _ in range(100):
+        erased = service.intaglio("ledger", "show", "--kind", "evidence.erased")
+        if erased[-1]["reference"] == one:
+            break
+        time.sleep(0.2)
+    assert (erased[-1]["reference"], erased[-1]["details"]) == (one, {"reason": "retention"})
+    assert service.intaglio("ledger", "verify")["entries"]
+
+
+def test_the_client_library_sends_references_and_tokens(
+    service: Served, employee: Partner, openid: Provider, tmp_path: Path
+) -> None:
+    connection: dict[str, Any] = {
+        **employee.secret,
+        "client_cert": employee.folder / "client.crt",
+        "client_key": employee.folder / "client.key",
+        "server_ca": service.home / "tls/server-ca.crt",
+    }
+    with Client(service.url.removesuffix("/v2"), **connection) as client:
+        made = client.identity(ADA, token=openid.login(binding_nonce(ADA)))
+        assert client.identity(ADA).id == made.id
+    (tmp_path / "rule.json").write_text(json.dumps(rule(openid, binding="nonce")))
+    partner = make_partner(service, tmp_path / "sdk", *EMPLOYEE, "--test")
+    mechanism = approved_mechanism(service, partner.account_id, "--rule", tmp_path / "rule.json")
+    keys = {"client_cert": partner.folder / "client.crt", "client_key": partner.folder / "client.key"}
+    with Client(service.url.removesuffix("/v2"), **{**connection, **partner.secret, **keys}) as client:
+        token = openid.login(client.identity_nonce())
+        client.identity(ADA, mechanism=mechanism, reference='case "7"', token=token)
+    assert last(service, partner)["details"]["verification"]["reference"] == 'case "7"'
+    partner.client.close()
 
 
 def test_tokens_that_prove_nothing_are_refused_each_with_its_reason(

@@ -16,6 +16,7 @@ from intaglio.accounts import credentials, quota, register
 from intaglio.accounts.kinds import Kind, starting_policy
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sandbox import forced_failures, sandboxes
+from intaglio.accounts.verification.evidence import identity_evidence
 from intaglio.accounts.verification.once import used_tokens
 from intaglio.accounts.verification.register import mechanisms
 from intaglio.database.commits import Commits
@@ -51,6 +52,7 @@ TABLES = (
     forced_failures,
     staff,
     used_tokens,
+    identity_evidence,
     staff_certificates,
     approvals,
     ledger,

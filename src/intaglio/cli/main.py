@@ -13,6 +13,7 @@ from intaglio.cli import (
     ceremony,
     certificate,
     credential,
+    evidence,
     hsm,
     identity,
     ledger,
@@ -42,6 +43,7 @@ app.add_typer(profile.app, name="profile")
 app.add_typer(accreditation.app, name="accreditation")
 app.add_typer(mechanism.app, name="mechanism")
 app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(certificate.app, name="certificate")
 app.add_typer(identity.app, name="identity")
 app.add_typer(pool.app, name="pool")

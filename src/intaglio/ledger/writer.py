@@ -132,6 +132,12 @@ def about(connection: Connection, reference: str, kind: str) -> list[tuple[str, 
     return [(chain, sequence) for chain, sequence in connection.execute(query)]
 
 
+def entries(connection: Connection, reference: str, kind: str) -> list[Recorded]:
+    """Return the entries of `kind` about `reference`, oldest first."""
+    query = select(ledger).where(ledger.c.reference == reference, ledger.c.kind == kind).order_by(ledger.c.at)
+    return [Recorded(*row) for row in connection.execute(query)]
+
+
 def latest(
     connection: Connection, *, most: int, account_id: str | None = None, kind: str | None = None
 ) -> list[Recorded]:

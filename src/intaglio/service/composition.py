@@ -13,7 +13,6 @@ from intaglio import __version__
 from intaglio.accounts import sandbox
 from intaglio.accounts.sandbox import Failure
 from intaglio.accounts.sessions import SANDBOXED, Sessions
-from intaglio.accounts.verification import once
 from intaglio.accounts.verification.jwks import Keysets
 from intaglio.accounts.verification.nonce import Nonces
 from intaglio.accounts.verification.proof import Prover
@@ -111,6 +110,8 @@ def compose(home: Home, clock: Clock) -> Service:
             clock,
             Keysets(None if trusted is None else home.path / trusted),
             Nonces(secret),
+            home.evidence,
+            evidence_days=settings.verification.evidence_days,
             loopback_http=settings.verification.loopback_http,
         ),
     )
@@ -168,13 +169,11 @@ async def _keep_house(service: Service) -> None:
     async def destroy_over() -> None:
         await destroy_expired(engine)
 
-    async def forget_tokens() -> None:
-        now = engine.clock.now()
-        if await engine.commits.read(lambda connection: once.over(connection, now)):
-            await engine.commits.write(lambda connection: once.forget(connection, now))
+    async def forget_proofs() -> None:
+        await engine.prover.forget(engine.chain)
 
     while True:
-        for work in (destroy_over, publish_due, forget_tokens):
+        for work in (destroy_over, publish_due, forget_proofs):
             try:
                 await work()
             except IntaglioError as error:

@@ -52,6 +52,8 @@ class Home:
     identities: Form
     custodies: Mapping[Form, IdentityCustody]
     keyring: Keyring
+    # What tokens of identity providers rest under.
+    evidence: SealingKey
     places: Publication
 
     @property
@@ -123,6 +125,7 @@ def open_home(path: Path, actor: str | None = None, *, new: bool = False) -> Hom
         identities=Form.SOFTWARE if settings.hsm is None else Form(settings.hsm.identities),
         custodies=custodies,
         keyring=Keyring(path / "keys", custody, SealingKey(master, "service secrets")),
+        evidence=SealingKey(master, "identity evidence"),
         places=Publication(
             settings.public.url, settings.policy_arc, settings.profiles.cps, settings.profiles.disclosures
         ),

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from intaglio.accounts import quota, sandbox
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sandbox import Sandbox
+from intaglio.accounts.verification.evidence import keep
 from intaglio.accounts.verification.proof import Proof, use
 from intaglio.clock import Clock
 from intaglio.database.ahead import Ahead
@@ -80,6 +81,10 @@ class Issuance:
             keys.certify(connection, ends)
             certificates.issued_all(connection, [one.certificate for one in granted])
             register.add(connection, [one.identity for one in granted])
+            for one in granted:
+                if one.proof is not None:
+                    identity = one.identity
+                    keep(connection, identity.id, identity.account_id, one.proof.evidence, one.proof.erase_at)
             self._chain.append(connection, [one.event for one in granted])
         return refusals
 

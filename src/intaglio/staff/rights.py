@@ -55,6 +55,8 @@ RIGHTS: Mapping[str, Right] = {
     "mechanism.refuse": Right(frozenset({_OPERATOR, _VETTING, _SECURITY})),
     "mechanism.suspend": Right(frozenset({_OPERATOR, _VETTING, _SECURITY, _ADMINISTRATOR})),
     "mechanism.audit": Right(frozenset({_OPERATOR, _VETTING, _SECURITY})),
+    "evidence.show": Right(frozenset({_VETTING, _SECURITY, Role.AUDITOR})),
+    "evidence.erase": Right(frozenset({_VETTING, _SECURITY})),
     "account.suspend": Right(frozenset({_OPERATOR, _VETTING, _SECURITY, _ADMINISTRATOR})),
     "account.close": Right(frozenset({_OPERATOR, _VETTING, _SECURITY})),
     "credential.create": Right(frozenset({_OPERATOR, _ADMINISTRATOR, _DEVELOPER})),

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from intaglio.accounts.certified import Certified
 from intaglio.accounts.policy import Policy
 from intaglio.accounts.register import Account
-from intaglio.accounts.verification import once, rule, token
+from intaglio.accounts.verification import evidence, once, rule, token
+from intaglio.accounts.verification.evidence import Evidence
 from intaglio.accounts.verification.jwks import Keysets
 from intaglio.accounts.verification.nonce import Nonces
 from intaglio.accounts.verification.presented import Presented
@@ -18,6 +19,8 @@ from intaglio.accounts.verification.register import Mechanism
 from intaglio.clock import Clock
 from intaglio.database.commits import Commits
 from intaglio.errors import NotVerified, ProviderUnavailable
+from intaglio.keys.sealing import SealingKey
+from intaglio.ledger.writer import Chain
 from intaglio.pki.hierarchy import Hierarchy
 
 # Longer than any rule lets a token live, with what clocks may differ.
@@ -25,34 +28,62 @@ _REMEMBERED = timedelta(seconds=2 * 3600)
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """A token that was verified; `once` are the digests that may be used once, `until` how long that is watched."""
+    """A token that was verified; `once` are the digests that may be used once, `until` how long that is watched.
+
+    `evidence` is the token as it is kept, until `erase_at`.
+    """
 
     issuer: str
     sha256: str
     mapping: dict[str, str]
     once: tuple[bytes, ...]
     until: datetime
+    evidence: Evidence
+    erase_at: datetime
 
     def details(self) -> dict[str, Any]:
         """Return what the ledger keeps of it: nothing that says who somebody is."""
-        return {"issuer": self.issuer, "token_sha256": self.sha256, "mapping": self.mapping}
+        return {
+            "issuer": self.issuer,
+            "token_sha256": self.sha256,
+            "mapping": self.mapping,
+            "evidence": self.evidence.commitment,
+        }
 
 
 class Prover:
     """Holds tokens against the rules that were approved."""
 
     def __init__(
-        self, commits: Commits, clock: Clock, keysets: Keysets, nonces: Nonces, *, loopback_http: bool
+        self,
+        commits: Commits,
+        clock: Clock,
+        keysets: Keysets,
+        nonces: Nonces,
+        sealing: SealingKey,
+        *,
+        evidence_days: int,
+        loopback_http: bool,
     ) -> None:
         self._commits = commits
         self._clock = clock
         self._keysets = keysets
         self.nonces = nonces
+        self._sealing = sealing
+        self._evidence_days = evidence_days
         self._loopback_http = loopback_http
 
     async def close(self) -> None:
         """Close the connections to providers."""
         await self._keysets.close()
+
+    async def forget(self, chain: Chain) -> None:
+        """Forget tokens that could not be used again anyway, and erase evidence that was kept for long enough."""
+        now = self._clock.now()
+        if await self._commits.read(lambda connection: once.over(connection, now)):
+            await self._commits.write(lambda connection: once.forget(connection, now))
+        if await self._commits.read(lambda connection: evidence.overdue(connection, now)):
+            await self._commits.write(lambda connection: evidence.erase_overdue(connection, chain, now))
 
     async def prove(
         self, account: Account, policy: Policy, mechanism: Mechanism, presented: Presented, certified: Certified
@@ -86,7 +117,15 @@ class Prover:
             raise replayed()
         # 5
         mapping = rule.compare(approved, found.claims, certified, policy)
-        return Proof(approved.issuer, found.sha256, mapping, tuple(single), now + _REMEMBERED)
+        return Proof(
+            approved.issuer,
+            found.sha256,
+            mapping,
+            tuple(single),
+            now + _REMEMBERED,
+            evidence.seal(self._sealing, found.text),
+            evidence.until(now, self._evidence_days),
+        )
 
 
 def details(mechanism: Mechanism, presented: Presented, proof: Proof | None) -> dict[str, Any]:
