@@ -14,6 +14,8 @@ from sqlalchemy import Connection, Engine, select, text, update
 
 from intaglio.accounts import credentials, quota, register
 from intaglio.accounts.kinds import Kind, starting_policy
+from intaglio.accounts.profiles.accreditation import accreditations
+from intaglio.accounts.profiles.register import profiles, stops
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sandbox import forced_failures, sandboxes
 from intaglio.accounts.verification.evidence import identity_evidence
@@ -50,6 +52,9 @@ TABLES = (
     mechanisms,
     sandboxes,
     forced_failures,
+    profiles,
+    stops,
+    accreditations,
     staff,
     used_tokens,
     identity_evidence,
