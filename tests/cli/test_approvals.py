@@ -74,6 +74,9 @@ def test_who_is_unknown_or_removed_does_nothing(staff: Staff) -> None:
     agree = ("approvals", "approve", asked["approval"], "--sha256", sha256)
     assert "ask again" in staff.intaglio(*agree, who="vera", ok=False)["approval"]
     assert staff.intaglio("staff", "remove", "bob", who="ann", ok=False).keys() == {"person"}
+    serial = staff.intaglio("staff", "show", "bob")["certificate"]
+    revoke = ("certificate", "revoke", serial, "--issuer", "officers")
+    assert staff.intaglio(*revoke, who="otto", ok=False).keys() == {"issuer"}
     row = staff.intaglio("staff", "show", "walt")
     assert (row["state"], row["certificate_state"]) == ("removed", "revoked")
 
@@ -90,12 +93,13 @@ def test_what_was_shown_is_what_is_agreed_to(staff: Staff, tmp_path: Path) -> No
             staff.intaglio("policy", "set", account, "--file", tmp_path / f"{country}.json", who="otto")["approval"]
         )
     shown = [staff.intaglio("approvals", "show", one) for one in asked]
-    assert {"place": "subject_dn.country.format", "before": '""', "after": '"FR"'} in shown[0]["changes"]
+    assert {"place": "policy.subject_dn.country.format", "before": '""', "after": '"FR"'} in shown[0]["changes"]
     assert staff.agree({"approval": asked[0]}, "vera")["version"] == 2
     agree = ("approvals", "approve", asked[1], "--sha256", shown[1]["sha256"])
     assert "ask again" in staff.intaglio(*agree, who="vera", ok=False)["approval"]
     refused = staff.intaglio("approvals", "refuse", asked[1], "--reason", "too late", who="vera")
     assert refused["state"] == "refused"
+    assert staff.intaglio("approvals", "show", asked[1])["reason"] == "too late"
     # One person suspends; to lift it takes two.
     assert staff.intaglio("account", "suspend", account, who="otto")["state"] == "suspended"
     assert staff.agree(staff.intaglio("account", "resume", account, who="otto"), "vera")["state"] == "active"
@@ -108,6 +112,8 @@ def test_what_was_shown_is_what_is_agreed_to(staff: Staff, tmp_path: Path) -> No
         database.execute("UPDATE approvals SET parameters = ? WHERE id = ?", (changed, asked_again))
     agree = ("approvals", "approve", asked_again, "--sha256", sha256)
     assert staff.intaglio(*agree, who="vera", ok=False).keys() == {"sha256"}
+    refused_at_once = ("approvals", "refuse", asked_again, "--reason", "red\x1b[31m")
+    assert staff.intaglio(*refused_at_once, who="vera", ok=False).keys() == {"reason"}
     found = run(BIN / "intaglio", "approvals", "verify", "--home", staff.home, "--json", check=False)
     assert found.returncode == 1
     assert [one["entry"] for one in json.loads(found.stdout)["findings"]] == [asked_again]

@@ -10,25 +10,31 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text, update
 
 from intaglio.accounts.kinds import Kind
-from intaglio.database.engine import transaction
+from intaglio.database.engine import reading, transaction
+from intaglio.errors import Conflict, KeyUnavailable, NotAllowed
+from intaglio.ledger import writer
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.service import oversight, staffing
-from intaglio.service.acts import ACTS, CreateAccount
+from intaglio.service.acting import Opens, alone
+from intaglio.service.acts import ACTS, CreateAccount, HoldCeremony, RenewMember
+from intaglio.service.audit import audit
 from intaglio.service.home import Home
 from intaglio.staff import register
+from intaglio.staff.approvals import Approval, approvals
+from intaglio.staff.guarded import GUARDED
 from intaglio.staff.register import Person
-from intaglio.staff.replay import GUARDED
 from intaglio.staff.rights import RIGHTS, Role
-from intaglio.staff.signature import SecretKey
+from intaglio.staff.signature import SecretKey, is_sound
 from intaglio.staff.statement import Deed, signed
 from onboarded import small_home
 
-NOW = datetime.now(UTC)
+# Later than the homes that are made below.
+NOW = datetime.now(UTC) + timedelta(minutes=3)
 ACCOUNT = CreateAccount("A", Kind.INDIVIDUAL, Hierarchy.PRODUCTION, None, None, {})
 
 
@@ -45,18 +51,25 @@ class People:
             self.ids[name] = self.agreed("staff.enrol", asked, "ann", "bob")["person"]
 
     def agreed(self, act: str, parameters: msgspec.Struct, asks: str, decides: str) -> dict[str, str]:
-        waiting = oversight.submit(self.home, self.keys[asks], act, parameters, NOW).approval
-        assert waiting is not None
-        outcome = oversight.approve(self.home, self.keys[decides], waiting.id, waiting.content, NOW)
+        waiting = self.asked(act, parameters, asks)
+        outcome = oversight.approve(self.home, self.opens(decides), waiting.id, waiting.content, NOW)
         found: dict[str, str] = outcome.result
         return found
+
+    def asked(self, act: str, parameters: msgspec.Struct, asks: str) -> Approval:
+        waiting = oversight.submit(self.home, self.opens(asks), act, parameters, NOW).approval
+        assert waiting is not None
+        return waiting
+
+    def opens(self, name: str) -> Opens:
+        return lambda: self.keys[name]
 
     def forge(self, *events: Event, actor: str = "os:root", approval: str | None = None) -> None:
         with transaction(self.home.engine) as connection:
             Chain(actor, "main", approval).append(connection, events)
 
     def reasons(self) -> list[str]:
-        return [one.reason for one in oversight.audit(self.home).findings]
+        return [one.reason for one in audit(self.home).findings]
 
 
 def csr(key: SecretKey) -> str:
@@ -74,8 +87,8 @@ def people(tmp_path: Path) -> Iterator[People]:
 
 def test_what_two_people_did_holds(people: People) -> None:
     assert people.agreed("account.create", ACCOUNT, "vera", "vito")["name"] == "A"
-    found = oversight.audit(people.home)
-    assert (found.findings, found.approvals, found.people) == ([], 3, 4)
+    found = audit(people.home)
+    assert (found.findings, found.approvals, len(found.people)) == ([], 3, 4)
     assert [one.name for one in found.founders] == ["ann", "bob"]
 
 
@@ -86,13 +99,13 @@ def created(name: str = "A") -> Event:
 
 def test_an_act_that_nobody_agreed_to_is_found(people: People) -> None:
     people.forge(created())
-    people.forge(created(), approval="0" * 32)
+    people.forge(msgspec.structs.replace(created(), account_id="e" * 32), approval="0" * 32)
     assert people.reasons() == ["nobody agreed to it, or it was done already"] * 2
 
 
 def test_an_approval_serves_once_and_for_what_was_agreed_to(people: People) -> None:
     people.agreed("account.create", ACCOUNT, "vera", "vito")
-    asked = oversight.audit(people.home).asked
+    asked = audit(people.home).asked
     approval = next(one for one, statement in asked.items() if statement.act == "account.create")
     people.forge(created("B"), approval=approval)
     assert people.reasons() == ["nobody agreed to it, or it was done already"]
@@ -115,7 +128,7 @@ def test_another_content_than_agreed_to_is_found(people: People, monkeypatch: py
 
 
 def statement(people: People, deed: Deed, who: str, **changes: object) -> dict[str, str]:
-    asked = next(one for one in oversight.audit(people.home).asked.values() if one.act == "account.create")
+    asked = next(one for one in audit(people.home).asked.values() if one.act == "account.create")
     with transaction(people.home.engine) as connection:
         known = register.identify(connection, people.keys[who].public_key(), NOW)
     made = msgspec.structs.replace(asked, deed=deed, person=known.person.id, certificate=known.certificate)
@@ -127,7 +140,7 @@ FORGERIES: dict[str, tuple[Callable[[People], dict[str, str]], str]] = {
     "without the right": (lambda p: statement(p, Deed.APPROVE, "ann"), "the person had no right to it"),
     "other content": (
         lambda p: statement(p, Deed.APPROVE, "vito", content="0" * 64),
-        "what was agreed to is not what was asked for",
+        "what was decided on is not what was asked for",
     ),
     "another's name": (
         lambda p: statement(p, Deed.APPROVE, "ann", person=p.ids["vito"]),
@@ -135,7 +148,7 @@ FORGERIES: dict[str, tuple[Callable[[People], dict[str, str]], str]] = {
     ),
     "a longer life": (
         lambda p: statement(p, Deed.APPROVE, "vito", expires=NOW + timedelta(days=99)),
-        "what was agreed to is not what was asked for",
+        "what was decided on is not what was asked for",
     ),
     "a refusal taken for consent": (
         lambda p: statement(p, Deed.REFUSE, "vito"),
@@ -146,8 +159,7 @@ FORGERIES: dict[str, tuple[Callable[[People], dict[str, str]], str]] = {
 
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_decision_that_is_none_is_found(people: People, forgery: str) -> None:
-    waiting = oversight.submit(people.home, people.keys["vera"], "account.create", ACCOUNT, NOW).approval
-    assert waiting is not None
+    waiting = people.asked("account.create", ACCOUNT, "vera")
     make, reason = FORGERIES[forgery]
     people.forge(Event(NOW, "approval.approved", None, waiting.id, None, {"act": waiting.act, **make(people)}))
     people.forge(created(), approval=waiting.id)
@@ -155,8 +167,7 @@ def test_a_decision_that_is_none_is_found(people: People, forgery: str) -> None:
 
 
 def test_a_signature_of_somebody_else_is_found(people: People) -> None:
-    waiting = oversight.submit(people.home, people.keys["vera"], "account.create", ACCOUNT, NOW).approval
-    assert waiting is not None
+    waiting = people.asked("account.create", ACCOUNT, "vera")
     true = statement(people, Deed.APPROVE, "vito")
     forged = {**true, "signature": statement(people, Deed.APPROVE, "ann")["signature"]}
     people.forge(Event(NOW, "approval.approved", None, waiting.id, None, {"act": waiting.act, **forged}))
@@ -172,12 +183,169 @@ def test_people_whom_nobody_took_in_are_found(people: People) -> None:
     )
     people.forge(Event(NOW, "staff.enrolled", None, "0" * 32, None, told))
     people.forge(Event(NOW, "staff.founded", None, None, None, {"people": [told]}))
-    found = oversight.audit(people.home)
+    found = audit(people.home)
     assert len(found.findings) == 2
-    assert found.people == 4
+    assert len(found.people) == 4
     # To found again is possible, and never unseen.
     people.forge(Event(NOW, "staff.refounded", None, None, None, {"people": [told]}))
-    assert [one.again for one in oversight.audit(people.home).founders] == [False, False, True]
+    assert [one.again for one in audit(people.home).founders] == [False, False, True]
+
+
+def test_a_chain_beside_and_entries_before_the_founding_serve_nobody(tmp_path: Path) -> None:
+    home = small_home(tmp_path / "home")
+    key = ed25519.Ed25519PrivateKey.generate()
+    founding = [(name, csr(ed25519.Ed25519PrivateKey.generate())) for name in ("ann", "bob")]
+    staffing.ensure_authority(home, NOW)
+    person = Person("0" * 32, "mallory", (Role.VETTING_OFFICER,), None, register.State.ACTIVE, NOW)
+    told = staffing._told(person, key.public_key(), home.certificate("officers"))
+    with transaction(home.engine) as connection:
+        Chain("os:root").append(connection, [Event(NOW, "staff.enrolled", None, "0" * 32, None, told)])
+    staffing.found(home, founding, NOW)
+    with transaction(home.engine) as connection:
+        Chain("os:root", "a").append(connection, [created(), Event(NOW, "staff.enrolled", None, "1" * 32, None, told)])
+    found = audit(home)
+    assert sorted(one.reason for one in found.findings) == [
+        "is in another chain than main",
+        "is in another chain than main",
+        "there is no staff yet",
+    ]
+    assert len(found.people) == 2
+    home.close()
+
+
+def test_an_account_does_not_become_one_for_tests(people: People) -> None:
+    account = people.agreed("account.create", ACCOUNT, "vera", "vito")["account_id"]
+    details = {"name": "A", "hierarchy": "test"}
+    policy = Event(NOW, "policy.set", account, None, None, {"version": 2, "sha256": "0" * 64})
+    people.forge(Event(NOW, "account.created", account, None, None, details), policy)
+    reasons = people.reasons()
+    assert reasons[:2] == ["there is such an account already", "nobody agreed to it, or it was done already"]
+    assert reasons[2] == "is another in the database than the last one put in force"
+
+
+def test_what_the_database_says_otherwise_is_found(people: People) -> None:
+    made = oversight.submit(
+        people.home, None, "account.create", msgspec.structs.replace(ACCOUNT, hierarchy=Hierarchy.TEST), NOW
+    ).result
+    waiting = people.asked("account.create", ACCOUNT, "vera")
+    with transaction(people.home.engine) as connection:
+        connection.execute(
+            text("UPDATE accounts SET hierarchy = 'production' WHERE id = :id"), {"id": made["account_id"]}
+        )
+        connection.execute(text("UPDATE approvals SET state = 'done' WHERE id = :id"), {"id": waiting.id})
+        connection.execute(text("UPDATE staff SET state = 'removed' WHERE name = 'vito'"))
+    assert {one.entry for one in audit(people.home).findings} == {
+        made["account_id"],
+        waiting.id,
+        people.ids["vito"],
+    }
+
+
+def test_authorities_are_guarded(people: People) -> None:
+    """A CA that is revoked, a new member, a renewal, a ceremony: each without anybody's agreement."""
+    issuing = f"{people.home.certificate('issuing').serial_number:x}"
+    revoked = {"issuer": "root", "serial": issuing, "reason": "unspecified"}
+    people.forge(
+        Event(NOW, "certificate.revoked", None, issuing, None, revoked),
+        Event(NOW, "certificate.issued", None, "1234", None, {"issuer": "root", "member": "tsa"}),
+        Event(NOW, "authority.activated", None, "other", None, {"member": "other"}),
+        Event(NOW, "ceremony.begun", None, "5678", None, {"script": "0" * 64, "head": ""}),
+        Event(NOW, "certificate.issued", None, "1235", None, {"issuer": "test-root", "member": "test-tsa"}),
+        Event(NOW, "certificate.issued", None, "1236", None, {"issuer": "server", "member": "tls"}),
+    )
+    nobody = "nobody agreed to it, or it was done already"
+    assert people.reasons() == [nobody, nobody, nobody, "nobody agreed to this ceremony"]
+    assert people.agreed("authority.renew", RenewMember("tsa"), "ann", "bob")["name"] == "tsa"
+    assert len(people.reasons()) == 4
+
+
+def test_a_ceremony_is_held_once_for_each_time_it_was_agreed_to(people: People) -> None:
+    script = "5" * 64
+    with pytest.raises(NotAllowed):
+        oversight.check_ceremony(people.home, script, None)
+    people.agreed("authority.ceremony", HoldCeremony(script, "t"), "ann", "bob")
+    oversight.check_ceremony(people.home, script, None)
+    people.forge(Event(NOW, "ceremony.begun", None, "77", None, {"script": script, "head": ""}))
+    oversight.check_ceremony(people.home, script, "77")
+    for transcript in (None, "78"):
+        with pytest.raises(NotAllowed):
+            oversight.check_ceremony(people.home, script, transcript)
+    assert people.reasons() == []
+
+
+def test_one_person_is_taken_in_once_and_leaves_by_name(people: People) -> None:
+    stranger = ed25519.Ed25519PrivateKey.generate()
+    asked = staffing.Enrolment("otto", (Role.OPERATOR,), csr(stranger))
+    otto = people.agreed("staff.enrol", asked, "ann", "bob")["person"]
+    person = Person(people.ids["vito"], "vito", (Role.VETTING_OFFICER,), None, register.State.ACTIVE, NOW)
+    told = staffing._told(person, stranger.public_key(), people.home.certificate("officers"))
+    people.forge(Event(NOW, "staff.renewed", None, person.id, None, told))
+    people.forge(Event(NOW, "staff.removed", None, person.id, None, {"person": otto, "name": "otto"}))
+    assert people.reasons() == ["a renewal is for the same key", "nobody agreed to it, or it was done already"]
+
+
+def test_a_key_that_everybody_can_sign_for_is_none() -> None:
+    identity = ed25519.Ed25519PublicKey.from_public_bytes((1).to_bytes(32, "little"))
+    assert not is_sound(identity)
+    assert is_sound(ed25519.Ed25519PrivateKey.generate().public_key())
+
+
+def test_statements_are_of_their_time_and_certificate(people: People) -> None:
+    suspending = alone(people.home, people.opens("vera"), "account.suspend", {"account": "x"}, NOW)
+    assert suspending.chain.actor == f"staff:{people.ids['vera']}"
+    with reading(people.home.engine) as connection:
+        entry = writer.details(connection, people.ids["vera"], "staff.acted")[0]
+    people.forge(Event(NOW, "staff.acted", None, people.ids["vera"], None, {**entry, "about": {"account": "y"}}))
+    late = NOW + timedelta(days=500)
+    people.forge(Event(late, "staff.acted", None, people.ids["vera"], None, entry))
+    assert people.reasons() == ["the statement was there before", "it was signed at another time"]
+    waiting = people.asked("account.create", ACCOUNT, "vera")
+    revoked = {"issuer": "officers", "reason": "keyCompromise"}
+    with transaction(people.home.engine) as connection:
+        known = register.identify(connection, people.keys["vito"].public_key(), NOW)
+    people.forge(Event(NOW, "certificate.revoked", None, known.certificate, None, revoked))
+    told = statement(people, Deed.APPROVE, "vito")
+    people.forge(Event(NOW, "approval.approved", None, waiting.id, None, {"act": waiting.act, **told}))
+    assert people.reasons()[-1] == "the person had no such certificate, or was removed"
+
+
+CHANGES: dict[str, Callable[[People], dict[str, object]]] = {
+    "what it would change": lambda _: {"after": b'{"name":"Nobody"}'},
+    "who asked": lambda people: {"asked_by": people.ids["ann"]},
+    "the act": lambda _: {"act": "nonsense"},
+    "its end": lambda _: {"expires_at": NOW + timedelta(days=99)},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_asked_for_is_what_is_carried_out(people: People, change: str) -> None:
+    waiting = people.asked("account.create", ACCOUNT, "vera")
+    with transaction(people.home.engine) as connection:
+        row = update(approvals).where(approvals.c.id == waiting.id)
+        connection.execute(row.values(**CHANGES[change](people)))
+    with pytest.raises((Conflict, NotAllowed)):
+        oversight.approve(people.home, people.opens("vito"), waiting.id, waiting.content, NOW)
+    assert waiting.id in {one.entry for one in audit(people.home).findings}
+
+
+def test_what_was_agreed_on_and_failed_ends(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: object) -> None:
+        raise KeyUnavailable("the token is away")
+
+    act = ACTS["authority.renew"]
+    monkeypatch.setattr(oversight, "ACTS", {**ACTS, "authority.renew": msgspec.structs.replace(act, outside=away)})
+    waiting = [people.asked("authority.renew", RenewMember("tsa"), "ann") for _ in range(2)]
+    for one in waiting:
+        with pytest.raises(KeyUnavailable):
+            oversight.approve(people.home, people.opens("bob"), one.id, one.content, NOW)
+    monkeypatch.undo()
+    with pytest.raises(Conflict):
+        oversight.carry_out(people.home, people.opens("ann"), waiting[0].id, NOW + timedelta(days=8))
+    assert oversight.carry_out(people.home, people.opens("ann"), waiting[0].id, NOW).done
+    with pytest.raises(Conflict):  # the certificate is another by now
+        oversight.carry_out(people.home, people.opens("ann"), waiting[1].id, NOW)
+    assert oversight.refuse(people.home, people.opens("bob"), waiting[1].id, "too late", NOW).state == "refused"
+    assert people.reasons() == []
 
 
 def test_every_act_that_waits_can_be_carried_out_and_the_other_way_round() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509.oid import NameOID
 from sqlalchemy import Connection, Engine
@@ -118,7 +119,7 @@ def read_csr(pem: bytes) -> PublicKey:
     try:
         request = x509.load_pem_x509_csr(pem)
         key = request.public_key()
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise Malformed("The file is not a certificate signing request in PEM.", {"csr": str(error)}) from error
     checked = public_key.check(key, "csr")
     if not request.is_signature_valid:
@@ -130,7 +131,7 @@ def read_public_key(pem: bytes) -> PublicKey:
     """Return a public key; raises `Malformed` or `WeakKey`."""
     try:
         key = load_pem_public_key(pem)
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise Malformed("The file is not a public key in PEM.", {"public_key": str(error)}) from error
     return public_key.check(key, "public_key")
 

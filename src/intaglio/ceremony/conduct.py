@@ -96,7 +96,7 @@ class Conduct:
                 raise Conflict("The script expects that there is no home yet.", {"home": f"{self._path} exists"})
         else:
             self._home = open_home(self._path)
-            check_ceremony(self._home, script.sha256)
+            check_ceremony(self._home, script.sha256, None)
         for step in script.steps:
             filing.check_free(self._files, step.outputs.values())
         begun = Begun(
@@ -121,6 +121,7 @@ class Conduct:
             )
         if self._progress.home is not None:
             self._home = open_home(self._path)
+            check_ceremony(self._home, self._script.sha256, self._progress.id)
             if genesis(self._home) != self._progress.home.genesis:
                 raise Conflict("The transcript is of another home.", {"home": "its ledger begins otherwise"})
             self._record(self._home).check(self._transcript.links)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
 from intaglio.errors import Malformed
-from intaglio.staff.signature import PersonKey, encoded
+from intaglio.staff.signature import PersonKey, encoded, is_sound
 
 _LEAST_RSA_BITS = 2048
 
@@ -70,7 +70,7 @@ def _public_key(text: str) -> object:
 def _allowed(key: object, *, card: bool) -> PersonKey:
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return key
-    if not card and isinstance(key, ed25519.Ed25519PublicKey):
+    if not card and isinstance(key, ed25519.Ed25519PublicKey) and is_sound(key):
         return key
     # Smart cards of offices are often RSA-2048 still.
     if card and isinstance(key, rsa.RSAPublicKey) and key.key_size >= _LEAST_RSA_BITS:

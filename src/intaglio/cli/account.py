@@ -15,11 +15,11 @@ from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
 from intaglio.database.engine import reading, transaction
 from intaglio.pki.hierarchy import Hierarchy
+from intaglio.service.acting import Opens, for_account
 from intaglio.service.acts import CreateAccount, OfAccount, account_fields
 from intaglio.service.home import open_home
-from intaglio.service.oversight import for_account, submit
+from intaglio.service.oversight import submit
 from intaglio.service.profile_acts import SetProfile
-from intaglio.staff.signature import SecretKey
 
 app = typer.Typer(help="Accounts: who may use the service.", no_args_is_help=True)
 
@@ -113,7 +113,7 @@ def show(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: Jso
     say(found, "\n".join(lines), as_json=as_json, then=f"intaglio policy show {account}")
 
 
-def _change(account: str, act: str, state: State, key: SecretKey | None, home: Path, *, as_json: bool) -> None:
+def _change(account: str, act: str, state: State, key: Opens | None, home: Path, *, as_json: bool) -> None:
     now = datetime.now(UTC)
     acting = for_account(open_home(home), key, act, account, now)
     with transaction(acting.engine) as connection:

@@ -13,8 +13,9 @@ from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
 from intaglio.database.engine import reading, transaction
 from intaglio.errors import Malformed
+from intaglio.service.acting import alone
 from intaglio.service.home import open_home
-from intaglio.service.oversight import alone, submit
+from intaglio.service.oversight import submit
 from intaglio.service.profile_acts import Accredit
 
 app = typer.Typer(help="Accreditations: which CAs may issue qualified certificates.", no_args_is_help=True)

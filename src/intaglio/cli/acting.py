@@ -8,6 +8,7 @@ import typer
 from intaglio.cli.secret import asked, resolved
 from intaglio.cli.terminal import say, table
 from intaglio.pki.text import visible
+from intaglio.service.acting import Opens
 from intaglio.service.oversight import Outcome
 from intaglio.staff import key_file
 from intaglio.staff.signature import SecretKey
@@ -27,12 +28,19 @@ AsSecretOption = Annotated[
 ]
 
 
-def key_of(path: Path | None, secret: str | None) -> SecretKey | None:
-    """Return the key of who acts, opened; None if nobody is said to. Raises `Malformed`, `Unauthenticated`."""
+def key_of(path: Path | None, secret: str | None) -> Opens | None:
+    """Return what opens the key of who acts, once it is needed; None if nobody is said to.
+
+    It raises `Malformed`, or `Unauthenticated` for a wrong passphrase.
+    """
     if path is None:
         return None
-    passphrase = resolved(secret) if secret is not None else asked(f"Passphrase of {path}: ")
-    return key_file.unlock(path, passphrase)
+
+    def opens() -> SecretKey:
+        passphrase = resolved(secret) if secret is not None else asked(f"Passphrase of {path}: ")
+        return key_file.unlock(path, passphrase)
+
+    return opens
 
 
 def told(outcome: Outcome, found: Any, text: str, *, as_json: bool, then: str | None = None) -> None:

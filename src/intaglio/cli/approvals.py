@@ -11,14 +11,15 @@ from intaglio.accounts.difference import changes
 from intaglio.cli.acting import AsOption, AsSecretOption, key_of, shown_changes
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say, table
 from intaglio.database.engine import reading
-from intaglio.errors import Malformed, Unauthenticated
+from intaglio.errors import Malformed
+from intaglio.ledger import writer
 from intaglio.pki.text import visible
 from intaglio.service import oversight
+from intaglio.service.audit import audit
 from intaglio.service.home import Home, open_home
 from intaglio.staff import approvals, register
 from intaglio.staff.approvals import Approval
 from intaglio.staff.rights import RIGHTS
-from intaglio.staff.signature import SecretKey
 
 app = typer.Typer(help="Approvals: what needs a second person, and what became of it.", no_args_is_help=True)
 
@@ -78,13 +79,15 @@ def approve(
     opened = open_home(home)
     if sha256 is None:
         if not sys.stdin.isatty():
-            raise Malformed("What do you agree to?", {"sha256": "that of `approvals show`, or use a terminal"})
+            raise Malformed(
+                "What do you agree to?", {"sha256": f"that of intaglio approvals show {approval}, or use a terminal"}
+            )
         found, words = _shown(opened, approval)
         note(words)
         if not typer.confirm("Agree to this?", err=True):
             raise typer.Abort
         sha256 = str(found["sha256"])
-    outcome = oversight.approve(opened, _key(acting, secret), approval, sha256, datetime.now(UTC))
+    outcome = oversight.approve(opened, key_of(acting, secret), approval, sha256, datetime.now(UTC))
     _done(approval, outcome, as_json=as_json)
 
 
@@ -98,7 +101,7 @@ def carry_out(
     as_json: JsonOption = False,
 ) -> None:
     """Do what was agreed on and failed the first time."""
-    outcome = oversight.carry_out(open_home(home), _key(acting, secret), approval, datetime.now(UTC))
+    outcome = oversight.carry_out(open_home(home), key_of(acting, secret), approval, datetime.now(UTC))
     _done(approval, outcome, as_json=as_json)
 
 
@@ -113,8 +116,9 @@ def refuse(
     as_json: JsonOption = False,
 ) -> None:
     """Decide against it, for good; what you asked for yourself, you take back."""
-    found = oversight.refuse(open_home(home), _key(acting, secret), approval, reason, datetime.now(UTC))
-    say({"approval": found.id, "state": found.state}, f"It is {found.state}: {found.act}.", as_json=as_json)
+    found = oversight.refuse(open_home(home), key_of(acting, secret), approval, reason, datetime.now(UTC))
+    said = {"approval": found.id, "state": found.state}
+    say(said, f"It is {found.state}: {found.act}.", as_json=as_json, then="intaglio approvals list")
 
 
 @app.command()
@@ -124,7 +128,7 @@ def verify(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
 
     Compare the founders' keys with what the founders say: everything else is held against those.
     """
-    found = oversight.audit(open_home(home))
+    found = audit(open_home(home))
     lines = [
         f"founder  {one.name}, key {one.key_sha256}, {one.at:%Y-%m-%d}{', FOUNDED AGAIN' if one.again else ''}"
         for one in found.founders
@@ -132,11 +136,11 @@ def verify(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
     lines += [f"wrong    {one.entry} {one.kind}: {one.reason}" for one in found.findings]
     held = "does not hold" if found.findings else "holds"
     lines.append(
-        f"{found.people} people, {found.approvals} approvals, {found.acts} acts of one person: all of it {held}."
+        f"{len(found.people)} people, {found.approvals} approvals, {found.acts} acts of one person: all of it {held}."
     )
     as_found = {
         "founders": found.founders,
-        "people": found.people,
+        "people": len(found.people),
         "approvals": found.approvals,
         "acts": found.acts,
         "findings": found.findings,
@@ -146,19 +150,18 @@ def verify(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None
         raise typer.Exit(1)
 
 
-def _key(acting: Any, secret: str | None) -> SecretKey:
-    key = key_of(acting, secret)
-    if key is None:
-        raise Unauthenticated("Who decides is not known.", {"as": "say who you are: --as KEYFILE"})
-    return key
-
-
 def _shown(home: Home, approval_id: str) -> tuple[dict[str, Any], str]:
     with reading(home.engine) as connection:
         one = approvals.find(connection, approval_id)
         asker = register.find(connection, one.asked_by).name
         decider = None if one.decided_by is None else register.find(connection, one.decided_by).name
+        reasons = [
+            str(details["reason"])
+            for kind in ("approval.failed", "approval.refused", "approval.withdrawn")
+            for details in writer.details(connection, one.id, kind)
+        ]
     rows = _changes(one)
+    kept = _kept(one)
     found = {
         "approval": one.id,
         "act": one.act,
@@ -169,18 +172,35 @@ def _shown(home: Home, approval_id: str) -> tuple[dict[str, Any], str]:
         "expires_at": one.expires_at,
         "decided_by": decider,
         "decided_at": one.decided_at,
-        "decides": ", ".join(sorted(RIGHTS[one.act].decides)),
+        "decides": sorted(map(str, RIGHTS[one.act].decides)),
+        "reason": reasons[-1] if reasons else None,
+        "about": kept,
         "changes": rows,
         "result": one.result,
         "sha256": one.content,
     }
-    head = [f"{name}: {value}" for name, value in found.items() if name != "changes" and value is not None]
+    head = [
+        f"{name}: {', '.join(value) if isinstance(value, list) else value}"
+        for name, value in found.items()
+        if name not in {"about", "changes", "result"} and value is not None
+    ]
+    head += [f"  {place}: {value}" for place, value in kept.items()]
     return found, _visible([*head, ""]) + "\n" + shown_changes(rows)
 
 
 def _visible(lines: list[str]) -> str:
     # What was asked for is somebody's words: none of it may look like a line of ours.
     return "\n".join(map(visible, lines))
+
+
+def _kept(one: Approval) -> dict[str, str]:
+    """Return what stays as it is and says what the act is about: what is not among the changes."""
+    if not isinstance(one.before, dict) or not isinstance(one.after, dict):
+        return {}
+    same = {name: value for name, value in one.before.items() if one.after.get(name) == value}
+    return {
+        name: value if isinstance(value, str) else msgspec.json.encode(value).decode() for name, value in same.items()
+    }
 
 
 def _changes(one: Approval) -> list[dict[str, str]]:
@@ -196,4 +216,5 @@ def _changes(one: Approval) -> list[dict[str, str]]:
 def _done(approval_id: str, outcome: oversight.Outcome, *, as_json: bool) -> None:
     result = outcome.result if isinstance(outcome.result, dict) else {"result": outcome.result}
     words = _visible([f"Done: {approval_id}.", *(f"{name}: {value}" for name, value in result.items())])
-    say({"approval": approval_id, "result": outcome.result}, words, as_json=as_json)
+    said = {"approval": approval_id, "result": outcome.result}
+    say(said, words, as_json=as_json, then="intaglio approvals list")

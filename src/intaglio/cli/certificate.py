@@ -16,12 +16,14 @@ from intaglio.database.engine import reading, transaction
 from intaglio.errors import Conflict, Malformed
 from intaglio.pki.hierarchy import KeyPlace
 from intaglio.revocation.register import REASONS, Standing, find
+from intaglio.service.acting import alone
 from intaglio.service.acts import OF_AUTHORITIES, ImportList, RenewMember, RevokeCertificate, pem
 from intaglio.service.home import open_home
 from intaglio.service.inventory import inventory
-from intaglio.service.oversight import alone, submit
+from intaglio.service.oversight import submit
 from intaglio.service.renewal import renew as renew_certificate
 from intaglio.service.renewal import request_renewal
+from intaglio.staff.register import ISSUER
 
 app = typer.Typer(help="Certificates: see and renew the service's own, revoke any.", no_args_is_help=True)
 
@@ -150,6 +152,8 @@ def revoke(
     if issuer not in known:
         raise Malformed("The issuer is unknown.", {"issuer": f"one of {', '.join(known)}"})
     key = key_of(acting, secret)
+    if issuer == ISSUER:
+        raise Conflict("People are taken out by two others.", {"issuer": "intaglio staff remove PERSON"})
     with reading(opened.engine) as connection:
         held = find(connection, issuer, number)
     if held is not None and held.profile in OF_AUTHORITIES:

@@ -1,5 +1,6 @@
 """`intaglio credential`: API keys and client certificates."""
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,10 @@ from intaglio.cli.acting import AsOption, AsSecretOption, key_of
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say
 from intaglio.database.engine import reading, transaction
 from intaglio.errors import Conflict, Malformed
-from intaglio.keys.algorithm import PublicKey
+from intaglio.keys.algorithm import PublicKey, public_key_der
 from intaglio.revocation.register import REASONS
+from intaglio.service.acting import Opens, for_account
 from intaglio.service.home import Home, open_home
-from intaglio.service.oversight import for_account
-from intaglio.staff.signature import SecretKey
 
 app = typer.Typer(help="Credentials: what an account proves itself with.", no_args_is_help=True)
 
@@ -78,11 +78,11 @@ def _deliver(home: Home, files: dict[str, BinaryIO], issued: Issued) -> None:
     files["ca.crt"].write(credentials.pem_chain(ca))
 
 
-def _for_credential(home: Path, key: SecretKey | None, act: str, credential_id: str, now: datetime) -> Home:
+def _for_credential(home: Path, key: Opens | None, act: str, credential_id: str, now: datetime, **about: str) -> Home:
     opened = open_home(home)
     with reading(opened.engine) as connection:
         credential = credentials.find(connection, credential_id)
-    return for_account(opened, key, act, credential.account_id, now)
+    return for_account(opened, key, act, credential.account_id, now, {"credential": credential_id, **about})
 
 
 @app.command()
@@ -107,7 +107,8 @@ def create(
         credentials.check_encryption(key)
     name = "credentials.json" if csr else "credentials.enc"
     now = datetime.now(UTC)
-    opened = for_account(open_home(home), key_of(acting, secret), "credential.create", account, now)
+    about = {"public_key": hashlib.sha256(public_key_der(key)).hexdigest()}
+    opened = for_account(open_home(home), key_of(acting, secret), "credential.create", account, now, about)
     with _reserved(out, ["client.crt", "ca.crt", name]) as written:
         issued = onboarding.create_credential(
             opened.engine,
@@ -148,7 +149,14 @@ def renew(
     """Issue a further client certificate for a credential; key, secret and older certificates stay as they are."""
     key = _key(csr, public_key)
     now = datetime.now(UTC)
-    opened = _for_credential(home, key_of(acting, secret), "credential.renew", credential, now)
+    opened = _for_credential(
+        home,
+        key_of(acting, secret),
+        "credential.renew",
+        credential,
+        now,
+        public_key=hashlib.sha256(public_key_der(key)).hexdigest(),
+    )
     with _reserved(out, ["client.crt", "ca.crt"]) as written:
         issued = onboarding.renew_certificate(
             opened.engine,
@@ -175,7 +183,7 @@ def revoke(
 ) -> None:
     """Revoke a credential, its tokens and its client certificates; in force within a second."""
     now = datetime.now(UTC)
-    opened = _for_credential(home, key_of(acting, secret), "credential.revoke", credential, now)
+    opened = _for_credential(home, key_of(acting, secret), "credential.revoke", credential, now, reason=reason)
     with transaction(opened.engine) as connection:
         revoked = onboarding.revoke_credential(connection, opened.chain, "client", credential, reason, now)
     found = {"credential_id": revoked.id, "account_id": revoked.account_id, "state": revoked.state}

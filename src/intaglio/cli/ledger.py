@@ -9,6 +9,7 @@ from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command,
 from intaglio.database.engine import reading
 from intaglio.ledger import writer
 from intaglio.ledger.verify import verify as verify_entries
+from intaglio.pki.text import visible
 from intaglio.service.home import open_home
 
 app = typer.Typer(help="The ledger: what happened, in order, tamper-evident.", no_args_is_help=True)
@@ -19,7 +20,7 @@ def _line(entry: dict[str, Any]) -> str:
     about = entry["reference"] or "-"
     account = entry["account_id"] or "-"
     head = f"{entry['sequence']:>8}  {entry['at'][:23]}  {entry['kind']:<22}"
-    return f"{head} {entry['actor']:<10} {account:<32} {about}  {details}"
+    return visible(f"{head} {entry['actor']:<10} {account:<32} {about}  {details}")
 
 
 @app.command()

@@ -16,10 +16,10 @@ from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command,
 from intaglio.database.engine import reading, transaction
 from intaglio.errors import Malformed
 from intaglio.pki.text import visible
+from intaglio.service.acting import Opens, for_account
 from intaglio.service.acts import OfMechanism, mechanism_fields
 from intaglio.service.home import open_home
-from intaglio.service.oversight import for_account, submit
-from intaglio.staff.signature import SecretKey
+from intaglio.service.oversight import submit
 
 app = typer.Typer(
     help="Verification mechanisms: how people are verified before they are certified.", no_args_is_help=True
@@ -103,7 +103,7 @@ def show(mechanism: MechanismArgument, home: HomeOption = DEFAULT_HOME, as_json:
     say(found, "\n".join(lines), as_json=as_json)
 
 
-def _ask(mechanism: str, act: str, key: SecretKey | None, home: Path, *, as_json: bool) -> None:
+def _ask(mechanism: str, act: str, key: Opens | None, home: Path, *, as_json: bool) -> None:
     outcome = submit(open_home(home), key, act, OfMechanism(mechanism), datetime.now(UTC))
     told(outcome, outcome.result, "The mechanism is approved.", as_json=as_json)
 
@@ -139,7 +139,7 @@ def _decide(
     act: str,
     decision: Callable[..., Mechanism],
     reason: str,
-    key: SecretKey | None,
+    key: Opens | None,
     home: Path,
     *,
     as_json: bool,
@@ -147,7 +147,8 @@ def _decide(
     opened, now = open_home(home), datetime.now(UTC)
     with reading(opened.engine) as connection:
         account = register.find(connection, mechanism).account_id
-    opened = for_account(opened, key, act, account, now)
+    about = {"mechanism": mechanism, "reason": reason}
+    opened = for_account(opened, key, act, account, now, about)
     with transaction(opened.engine) as connection:
         decided = decision(connection, opened.chain, mechanism, reason, now)
     say(mechanism_fields(decided), f"The mechanism is {decided.state}.", as_json=as_json)

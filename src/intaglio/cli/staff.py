@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import msgspec
@@ -17,10 +18,11 @@ from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.secret import new_passphrase, resolved
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say, table
 from intaglio.database.engine import reading
-from intaglio.errors import Conflict, ContentRefused, Malformed, Unauthenticated
+from intaglio.errors import Conflict, ContentRefused, Malformed
 from intaglio.pki import text
 from intaglio.revocation import register as certificates
 from intaglio.revocation.register import serial_text
+from intaglio.service import acting as acting_as
 from intaglio.service import oversight, staffing
 from intaglio.service.home import Home, open_home
 from intaglio.staff import key_file, register
@@ -59,7 +61,12 @@ def key(
     csr.write_bytes(request.public_bytes(Encoding.PEM))
     found = {"key": str(out), "csr": str(csr), "key_sha256": fingerprint(made.public_key())}
     words = f"Wrote {out} (keep it) and {csr} (hand it on).\nSHA-256 of your public key: {found['key_sha256']}"
-    say(found, words, as_json=as_json, then=f"intaglio staff enrol '{name}' --csr {csr} --role …")
+    say(
+        found,
+        words,
+        as_json=as_json,
+        then=f"hand {csr} to who runs the service: intaglio staff enrol {quote(name)} --csr {quote(str(csr))} --role …",
+    )
 
 
 @app.command(name="found")
@@ -118,7 +125,7 @@ def remove(
     """Ask for somebody to be taken out, with every certificate; a security officer decides."""
     opened = open_home(home)
     with reading(opened.engine) as connection:
-        found = register.find(connection, person)
+        found = register.named(connection, person)
     asked = staffing.Removal(found.id)
     outcome = oversight.submit(opened, key_of(acting, secret), "staff.remove", asked, datetime.now(UTC))
     told(outcome, outcome.result, "", as_json=as_json)
@@ -134,12 +141,11 @@ def renew(
 ) -> None:
     """Get your next certificate, for the same key, while the one you have is valid."""
     opened, now = open_home(home), datetime.now(UTC)
-    used = key_of(acting, secret)
-    if used is None:
-        raise Unauthenticated("Who asks is not known.", {"as": "say who you are: --as KEYFILE"})
-    with reading(opened.engine) as connection:
-        known = register.identify(connection, used.public_key(), now)
-    home_of = oversight.alone(opened, used, "staff.renew", {"person": known.person.id}, now)
+    opens = key_of(acting, secret)
+    known, used = acting_as.known(opened, opens, now)
+    home_of = acting_as.alone(
+        opened, lambda: used, "staff.renew", {"person": known.person.id}, now, account_id=known.person.account_id
+    )
     renewed = staffing.renew(home_of, known.person, used.public_key(), now)
     found = {"person": known.person.id, "not_after": renewed.not_valid_after_utc}
     say(found, f"Your certificate is valid until {renewed.not_valid_after_utc}.", as_json=as_json)
@@ -153,7 +159,7 @@ def list_staff(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> 
     with reading(opened.engine) as connection:
         people = register.every(connection)
     rows = [_row(opened, one) for one in people]
-    columns = ["name", "roles", "account_id", "state", "not_after", "person"]
+    columns = ["name", "roles", "account_id", "state", "certificate_state", "not_after", "person"]
     words = table(rows, columns) if rows else "There is no staff: nothing of production can be created yet."
     say(rows, words, as_json=as_json, then=None if rows else "intaglio staff found --help")
 
@@ -169,7 +175,7 @@ def show(
     """Show a person, and write the certificate."""
     opened = open_home(home)
     with reading(opened.engine) as connection:
-        found = register.find(connection, person)
+        found = register.named(connection, person)
         newest = register.certificates_of(connection, found.id)[-1]
     row = _row(opened, found)
     if out is not None:

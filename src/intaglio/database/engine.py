@@ -54,7 +54,10 @@ def open_engine(url: str, *, new: bool = False) -> Engine:
 def unavailable(error: SQLAlchemyError) -> StoreUnavailable:
     """Return the fault that stands for an error of the database."""
     # The driver's own sentence: SQLAlchemy's repeats the statement and its parameters.
-    return StoreUnavailable(f"the database failed: {getattr(error, 'orig', None) or type(error).__name__}")
+    said = str(getattr(error, "orig", None) or type(error).__name__)
+    if "no such table" in said or "no such column" in said:
+        said += "; it is of an older version: start the service once (intaglio serve), which brings it up to date"
+    return StoreUnavailable(f"the database failed: {said}")
 
 
 @contextmanager

@@ -122,6 +122,26 @@ def count(connection: Connection, reference: str, kind: str) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+class Told(msgspec.Struct, frozen=True):
+    """What an entry is about, and its details."""
+
+    reference: str | None
+    details: dict[str, Any]
+
+
+def bodies(connection: Connection, kind: str) -> list[Told]:
+    """Return the entries of a kind, oldest first: for kinds that are rare."""
+    query = select(ledger.c.body).where(ledger.c.kind == kind).order_by(ledger.c.at, ledger.c.sequence)
+    return [msgspec.json.decode(body, type=Told) for (body,) in connection.execute(query)]
+
+
+def details(connection: Connection, reference: str, kind: str) -> list[dict[str, Any]]:
+    """Return the details of the entries of `kind` about `reference`, oldest first."""
+    query = select(ledger.c.body).where(ledger.c.reference == reference, ledger.c.kind == kind)
+    rows = connection.execute(query.order_by(ledger.c.at, ledger.c.sequence))
+    return [msgspec.json.decode(body, type=Told).details for (body,) in rows]
+
+
 def about(connection: Connection, reference: str, kind: str) -> list[tuple[str, int]]:
     """Return chain and sequence of the entries of `kind` about `reference`, oldest first."""
     query = (

@@ -215,7 +215,7 @@ def fault_of_oid(value: str) -> str | None:
 
 def visible(value: str) -> str:
     """Return `value` with everything escaped that a terminal would not show as it is: controls, bidi, line breaks."""
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in value)
+    return "".join(one if one.isprintable() and not _INVISIBLE.match(one) else ascii(one)[1:-1] for one in value)
 
 
 def is_printable_string(value: str) -> bool:

@@ -1,6 +1,6 @@
 """What an act is: something that is asked for as JSON, so that it can wait, be looked at and be signed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from intaglio.errors import Malformed
 from intaglio.service.home import Home
+from intaglio.staff.replayed import Done
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -26,12 +27,12 @@ Look = Callable[[Home, Connection, Any, datetime], Seen]
 class Act(msgspec.Struct, frozen=True):
     """One kind of act: `inside` works in the transaction in which it is agreed on, `outside` in ones of its own.
 
-    `did` says whether the details of the entry that it leaves tell of these parameters.
+    `did` says whether an entry that it left tells of these parameters.
     """
 
     parameters: type[msgspec.Struct]
     look: Look
-    did: Callable[[Any, Mapping[str, Any]], bool]
+    did: Callable[[Any, Done], bool]
     inside: Callable[[Home, Connection, Any, datetime], Any] | None = None
     outside: Callable[[Home, Any, datetime], Any] | None = None
 
@@ -43,11 +44,16 @@ class Act(msgspec.Struct, frozen=True):
             raise Malformed("The act cannot be read.", {"parameters": str(error)}) from error
 
 
-def says(*fields: str) -> Callable[[Any, Mapping[str, Any]], bool]:
+def says(*fields: str) -> Callable[[Any, Done], bool]:
     """Return a check that the details of an entry have what the parameters have in these fields."""
 
-    def did(asked: Any, details: Mapping[str, Any]) -> bool:
+    def did(asked: Any, done: Done) -> bool:
         plain = msgspec.to_builtins(asked)
-        return all(details.get(field) == plain[field] for field in fields)
+        return all(done.details.get(field) == plain[field] for field in fields)
 
     return did
+
+
+def to(field: str) -> Callable[[Any, Done], bool]:
+    """Return a check that an entry is about what the parameters have in this field."""
+    return lambda asked, done: bool(done.reference == getattr(asked, field))

@@ -3,6 +3,7 @@
 An act is asked for as JSON, so that it can wait, be looked at and be signed. Who may is in `staff.rights`.
 """
 
+import hashlib
 from base64 import b64encode
 from collections.abc import Mapping
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import Connection
 
@@ -25,21 +27,14 @@ from intaglio.errors import ContentRefused, Malformed
 from intaglio.ledger.entry import Event
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.revocation import register as certificates
-from intaglio.service.act import Act, Seen, says
+from intaglio.service.act import Act, Seen, says, to
 from intaglio.service.authorities import import_list
 from intaglio.service.home import Home
 from intaglio.service.profile_acts import PROFILE_ACTS
 from intaglio.service.profiles import check_usable
 from intaglio.service.renewal import install_renewal, renew, renewable
-from intaglio.service.staffing import (
-    Enrolment,
-    Removal,
-    enrol,
-    look_at_enrolment,
-    look_at_removal,
-    read_key,
-    remove,
-)
+from intaglio.service.staffing import Enrolment, Removal, enrol, look_at_enrolment, look_at_removal, read_key, remove
+from intaglio.staff.replayed import Done
 from intaglio.staff.signature import encoded
 
 
@@ -145,8 +140,8 @@ def _guarded(account: Account) -> bool:
 
 def _look_at_suspended(_home: Home, connection: Connection, asked: OfAccount, _now: datetime) -> Seen:
     account = register.find(connection, asked.account)
-    after = {"name": account.name, "state": register.State.ACTIVE}
-    return Seen({"name": account.name, "state": account.state}, after, account.id, guarded=_guarded(account))
+    after = {"account": account.id, "name": account.name, "state": register.State.ACTIVE}
+    return Seen({**after, "state": account.state}, after, account.id, guarded=_guarded(account))
 
 
 def _resume(home: Home, connection: Connection, asked: OfAccount, now: datetime) -> Any:
@@ -156,7 +151,8 @@ def _resume(home: Home, connection: Connection, asked: OfAccount, now: datetime)
 def _look_at_policy(_home: Home, connection: Connection, asked: SetPolicy, _now: datetime) -> Seen:
     account = register.find(connection, asked.account)
     document, _ = register.policy_document(connection, asked.account)
-    return Seen(document, asked.document, account.id, guarded=_guarded(account))
+    before, after = ({"account": account.id, "name": account.name, "policy": one} for one in (document, asked.document))
+    return Seen(before, after, account.id, guarded=_guarded(account))
 
 
 def _set_policy(home: Home, connection: Connection, asked: SetPolicy, now: datetime) -> Any:
@@ -192,7 +188,13 @@ def _look_at_certificate(home: Home, connection: Connection, asked: RevokeCertif
     standing = certificates.find(connection, asked.issuer, asked.serial)
     if standing is None:
         raise ContentRefused("There is no such certificate.", {"serial": "unknown to this issuer"})
-    before = {"subject": standing.subject, "profile": standing.profile, "state": str(standing.state)}
+    before = {
+        "issuer": asked.issuer,
+        "serial": asked.serial,
+        "subject": standing.subject,
+        "profile": standing.profile,
+        "state": str(standing.state),
+    }
     after = {**before, "state": "revoked", "reason": asked.reason}
     return Seen(before, after, guarded=not home.roster().member(asked.issuer).test)
 
@@ -210,6 +212,7 @@ def _look_at_list(home: Home, connection: Connection, asked: ImportList, _now: d
         raise Malformed("This is not a certificate revocation list in DER.", {"crl": str(error)}) from error
     latest = certificates.latest_list(connection, asked.name)
     before = None if latest is None else {"number": latest.number, "until": latest.next_update}
+    after["sha256"] = hashlib.sha256(asked.crl).hexdigest()
     guarded = not home.roster().member(asked.name).test
     return Seen(msgspec.to_builtins(before), msgspec.to_builtins(after), guarded=guarded)
 
@@ -227,16 +230,36 @@ def _look_at_member(home: Home, _connection: Connection, asked: RenewMember, _no
     if asked.certificate is not None and member.profile not in {"tsa", "ocsp"}:
         raise ContentRefused("A CA comes in by a ceremony.", {"name": "no TSA or responder"})
     held = home.certificate(asked.name)
-    before = {"serial": certificates.serial_text(held.serial_number), "not_after": held.not_valid_after_utc}
-    after = "a new certificate for the same key and name"
-    return Seen(msgspec.to_builtins(before), after, guarded=not member.test)
+    before = _certificate(asked.name, held)
+    after = {"member": asked.name, "certificate": "a new one here, for the same key and name"}
+    if asked.certificate is not None:
+        after = _certificate(asked.name, _read_certificate(asked.certificate))
+    return Seen(before, after, guarded=not member.test)
+
+
+def _certificate(member: str, certificate: x509.Certificate) -> dict[str, Any]:
+    return {
+        "member": member,
+        "subject": certificate.subject.rfc4514_string(),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "serial": certificates.serial_text(certificate.serial_number),
+        "not_after": str(certificate.not_valid_after_utc),
+        "sha256": certificate.fingerprint(hashes.SHA256()).hex(),
+    }
+
+
+def _read_certificate(text: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(text.encode())
+    except ValueError as error:
+        raise Malformed("This is not a certificate in PEM.", {"certificate": str(error)}) from error
 
 
 def _renew(home: Home, asked: RenewMember, now: datetime) -> Any:
     if asked.certificate is None:
         renewed = renew(home, asked.name, now)
     else:
-        renewed = x509.load_pem_x509_certificate(asked.certificate.encode())
+        renewed = _read_certificate(asked.certificate)
         install_renewal(home, asked.name, renewed, now)
     return {"name": asked.name, "not_after": renewed.not_valid_after_utc}
 
@@ -263,18 +286,30 @@ def _look_at_leaving(_home: Home, connection: Connection, asked: Removal, now: d
     return Seen(before, after)
 
 
-def _set_it(asked: SetPolicy, details: Mapping[str, Any]) -> bool:
-    return bool(details.get("sha256") == onboarding.policy_hash(asked.document))
+def _set_it(asked: SetPolicy, done: Done) -> bool:
+    return bool(done.details.get("sha256") == onboarding.policy_hash(asked.document))
 
 
-def _took_it_in(asked: ImportList, details: Mapping[str, Any]) -> bool:
-    return bool(details.get("issuer") == asked.name)
+def _took_list(asked: ImportList, done: Done) -> bool:
+    if done.kind == "certificate.revoked":
+        return bool(done.details.get("issuer") == asked.name)
+    digest = hashlib.sha256(asked.crl).hexdigest()
+    return bool(done.reference == asked.name and done.details.get("sha256") == digest)
 
 
-def _took_in(asked: Enrolment, details: Mapping[str, Any]) -> bool:
-    same = details.get("name") == asked.name and details.get("account") == asked.account
+def _revoked_it(asked: RevokeCertificate, done: Done) -> bool:
+    return bool(done.reference == asked.serial and done.details.get("issuer") == asked.issuer)
+
+
+def _renewed_it(asked: RenewMember, done: Done) -> bool:
+    return bool(done.details.get("member") == asked.name)
+
+
+def _took_in(asked: Enrolment, done: Done) -> bool:
+    told = done.details
+    same = told.get("name") == asked.name and told.get("account") == asked.account and done.reference == told["person"]
     key = b64encode(encoded(read_key(asked.csr))).decode("ascii")
-    return bool(same and set(details.get("roles", ())) == set(asked.roles) and details.get("key") == key)
+    return bool(same and set(told.get("roles", ())) == set(asked.roles) and told.get("key") == key)
 
 
 _IN_ACCOUNTS = says("name", "kind", "hierarchy", "organization", "country", "quotas", "profile")
@@ -284,14 +319,14 @@ ACTS: Mapping[str, Act] = {
     "account.resume": Act(OfAccount, _look_at_suspended, says(), inside=_resume),
     **PROFILE_ACTS,
     "policy.set": Act(SetPolicy, _look_at_policy, _set_it, inside=_set_policy),
-    "mechanism.approve": Act(OfMechanism, _look_at_mechanism, says("mechanism"), inside=_approve_mechanism),
-    "mechanism.resume": Act(OfMechanism, _look_at_mechanism, says("mechanism"), inside=_resume_mechanism),
-    "authority.revoke": Act(RevokeCertificate, _look_at_certificate, says(), inside=_revoke),
-    "authority.import-crl": Act(ImportList, _look_at_list, _took_it_in, outside=_import),
-    "authority.renew": Act(RenewMember, _look_at_member, says(), outside=_renew),
-    "authority.ceremony": Act(HoldCeremony, _look_at_ceremony, says("title"), inside=_allow),
+    "mechanism.approve": Act(OfMechanism, _look_at_mechanism, to("mechanism"), inside=_approve_mechanism),
+    "mechanism.resume": Act(OfMechanism, _look_at_mechanism, to("mechanism"), inside=_resume_mechanism),
+    "authority.revoke": Act(RevokeCertificate, _look_at_certificate, _revoked_it, inside=_revoke),
+    "authority.import-crl": Act(ImportList, _look_at_list, _took_list, outside=_import),
+    "authority.renew": Act(RenewMember, _look_at_member, _renewed_it, outside=_renew),
+    "authority.ceremony": Act(HoldCeremony, _look_at_ceremony, to("script"), inside=_allow),
     "staff.enrol": Act(Enrolment, _look_at_person, _took_in, outside=enrol),
-    "staff.remove": Act(Removal, _look_at_leaving, says("person"), inside=remove),
+    "staff.remove": Act(Removal, _look_at_leaving, to("person"), inside=remove),
 }
 
 

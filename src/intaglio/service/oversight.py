@@ -1,35 +1,32 @@
-"""Acts under two people: one asks, another decides, each by a signature; and acts of one person, signed too.
+"""Acts under two people: one asks, another decides, each by a signature. Without staff, none of them is done."""
 
-Whoever works here shows a key of their own. That the machine, or its administrator, is trusted is no right to anything:
-without staff, nothing of production can be created.
-"""
-
-import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection
 
-from intaglio.accounts import register as accounts
 from intaglio.database.engine import reading, rehearsal, transaction
-from intaglio.errors import Conflict, IntaglioError, NotAllowed, RequestRefused, Unauthenticated
+from intaglio.errors import Conflict, ContentRefused, IntaglioError, NotAllowed, RequestRefused
 from intaglio.ledger import writer
 from intaglio.ledger.entry import Event
-from intaglio.pki.hierarchy import Hierarchy
-from intaglio.service.act import Seen
+from intaglio.pki import text
+from intaglio.service.act import Act, Seen
+from intaglio.service.acting import Opens, acting_for, check_right, known_for, recorded_denial
 from intaglio.service.acts import ACTS
 from intaglio.service.home import Home
+from intaglio.service.roster import locked
 from intaglio.service.staffing import founded
 from intaglio.staff import approvals, register
-from intaglio.staff.approvals import Approval, State
-from intaglio.staff.register import Known
-from intaglio.staff.replay import Finding, Replayed, replay
-from intaglio.staff.rights import OF_AN_ACCOUNT, RIGHTS, Role
-from intaglio.staff.signature import SecretKey
-from intaglio.staff.statement import Deed, Statement, content_hash, encode, signed
+from intaglio.staff.approvals import Approval, State, is_asked
+from intaglio.staff.register import Known, Person
+from intaglio.staff.rights import RIGHTS
+from intaglio.staff.statement import Deed, Statement, encode, read, signed
 
 LIFETIME = timedelta(days=7)
+_MOST_REASON = 500
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -40,69 +37,13 @@ class Outcome(msgspec.Struct, frozen=True):
     approval: Approval | None = None
 
 
-# One person --------------------------------------------------------------------------------------
-
-
-def alone(
-    home: Home,
-    key: SecretKey | None,
-    act: str,
-    about: Any,
-    now: datetime,
-    *,
-    account_id: str | None = None,
-    guarded: bool = True,
-) -> Home:
-    """Return `home` for a person to act in who may do `act` alone; what is done there says who did it.
-
-    Before there is any staff, and for what is only for tests, nobody has to be known. `about` is what it is done to.
-    Raises `Unauthenticated`, `NotAllowed`.
-    """
-    if not guarded:
-        return home
-    with reading(home.engine) as connection:
-        if not founded(connection):
-            return home
-    if key is None:
-        raise _unknown()
-    with transaction(home.engine) as connection:
-        known = register.identify(connection, key.public_key(), now)
-    try:
-        _check_right(known, RIGHTS[act].asks, act, account_id)
-    except NotAllowed as error:
-        _record_denial(home, known, act, error, now)
-        raise
-    statement = Statement(
-        deed=Deed.DO,
-        act=act,
-        content=content_hash(encode(about), encode(None)),
-        person=known.person.id,
-        certificate=known.certificate,
-        at=now,
-        account=account_id,
-    )
-    acting = _acting(home, known.person.id)
-    details = {**signed(key, statement), "about": about}
-    with transaction(home.engine) as connection:
-        acting.chain.append(connection, [Event(now, "staff.acted", account_id, known.person.id, None, details)])
-    return acting
-
-
-def for_account(home: Home, key: SecretKey | None, act: str, account_id: str, now: datetime) -> Home:
-    """Return `home` as `alone` does, for an act upon an account; raises `NotFound`, too."""
-    with reading(home.engine) as connection:
-        account = accounts.find(connection, account_id)
-    guarded = account.hierarchy == Hierarchy.PRODUCTION
-    return alone(home, key, act, {"account": account.id}, now, account_id=account.id, guarded=guarded)
-
-
 # Two people --------------------------------------------------------------------------------------
 
 
-def submit(home: Home, key: SecretKey | None, act: str, parameters: msgspec.Struct, now: datetime) -> Outcome:
+def submit(home: Home, key: Opens | None, act: str, parameters: msgspec.Struct, now: datetime) -> Outcome:
     """Ask for an act: it waits for a second person, or is done at once where it is only for tests.
 
-    1. what it would change is looked at, and 2. tried, and taken back; 3. who asks may; 4. it waits, durably.
+    1. what it would change is looked at; 2. who asks may; 3. it is tried, and taken back; 4. it waits, durably.
     Raises what the act itself would, `Unauthenticated`, `NotAllowed`.
     """
     plain = msgspec.to_builtins(parameters)
@@ -118,18 +59,12 @@ def submit(home: Home, key: SecretKey | None, act: str, parameters: msgspec.Stru
             "This needs two people, and there is no staff yet.",
             {"staff": "two security officers found it: intaglio staff found --help"},
         )
-    if key is None:
-        raise _unknown()
-    # 3
-    with reading(home.engine) as connection:
-        known = register.identify(connection, key.public_key(), now)
-    try:
-        _check_right(known, RIGHTS[act].asks, act, seen.account_id)
-    except NotAllowed as error:
-        _record_denial(home, known, act, error, now)
-        raise
     # 2
-    _rehearse(home, act, parameters, now)
+    known, opened = known_for(home, key, act, now)
+    with recorded_denial(home, known, act, now):
+        check_right(known, RIGHTS[act].asks, act, seen.account_id)
+        # 3
+        _rehearse(home, act, parameters, now)
     # 4
     approval = Approval(
         id=approvals.new_id(),
@@ -143,14 +78,14 @@ def submit(home: Home, key: SecretKey | None, act: str, parameters: msgspec.Stru
         asked_at=now,
         expires_at=(now + LIFETIME).replace(microsecond=0),
     )
-    event = _event(approval, "approval.asked", signed(key, _statement(approval, known, Deed.ASK, now)), now)
+    event = _event(approval, "approval.asked", signed(opened, _statement(approval, known, Deed.ASK, now)), now)
     with transaction(home.engine) as connection:
         approvals.add(connection, approval)
-        _acting(home, known.person.id).chain.append(connection, [event])
+        acting_for(home, known.person.id).chain.append(connection, [event])
     return Outcome(done=False, approval=approval)
 
 
-def approve(home: Home, key: SecretKey, approval_id: str, content: str, now: datetime) -> Outcome:
+def approve(home: Home, key: Opens | None, approval_id: str, content: str, now: datetime) -> Outcome:
     """Agree to an act and have it carried out; `content` is the SHA-256 of what was looked at.
 
     1. it waits, is what was looked at, and things are as they were; 2. who decides is another person, with the right
@@ -159,22 +94,18 @@ def approve(home: Home, key: SecretKey, approval_id: str, content: str, now: dat
     """
     expire(home, now)
     with reading(home.engine) as connection:
-        known = register.identify(connection, key.public_key(), now)
         approval = approvals.find(connection, approval_id)
-    act = ACTS[approval.act]
-    parameters = act.read(approval.parameters)
-    try:
+    act = _act(approval)
+    known, opened = known_for(home, key, approval.act, now)
+    with recorded_denial(home, known, approval.act, now, approval), reading(home.engine) as connection:
         # 1, 2
-        with reading(home.engine) as connection:
-            _check_decision(connection, approval, known, content)
-            _check_unchanged(approval, act.look(home, connection, parameters, now))
-    except RequestRefused as error:
-        _record_denial(home, known, approval.act, error, now, approval)
-        raise
-    event = _event(approval, "approval.approved", signed(key, _statement(approval, known, Deed.APPROVE, now)), now)
-    acting = _acting(home, known.person.id, approval.id)
+        parameters = act.read(approval.parameters)
+        _check_decision(connection, approval, known, content)
+        _check_unchanged(approval, act.look(home, connection, parameters, now))
+    event = _event(approval, "approval.approved", signed(opened, _statement(approval, known, Deed.APPROVE, now)), now)
+    acting = acting_for(home, known.person.id, approval.id)
     # 3
-    with transaction(home.engine) as connection:
+    with recorded_denial(home, known, approval.act, now, approval), transaction(home.engine) as connection:
         # Once more, now that nobody else can write.
         _check_decision(connection, approvals.find(connection, approval_id), known, content)
         agreed = approvals.change(connection, approval, State.APPROVED, decided_by=known.person.id, now=now)
@@ -186,38 +117,57 @@ def approve(home: Home, key: SecretKey, approval_id: str, content: str, now: dat
     if act.outside is None:
         return Outcome(done=True, result=agreed.result, approval=agreed)
     # 4
-    return _do_outside(acting, agreed, parameters, now)
+    with _alone_outside(home):
+        return _do_outside(acting, agreed, parameters, now)
 
 
-def carry_out(home: Home, key: SecretKey, approval_id: str, now: datetime) -> Outcome:
-    """Try again what was agreed on and failed; any of those who may ask for it or decide on it can."""
-    with reading(home.engine) as connection:
-        known = register.identify(connection, key.public_key(), now)
-        approval = approvals.find(connection, approval_id)
-    right = RIGHTS[approval.act]
-    _check_right(known, right.asks | right.decides, approval.act, approval.account_id)
-    if approval.state != State.APPROVED:
-        raise Conflict(f"It is {approval.state}.", {"approval": "only what is agreed on and not done can be"})
-    return _do_outside(
-        _acting(home, known.person.id, approval.id), approval, ACTS[approval.act].read(approval.parameters), now
-    )
+def carry_out(home: Home, key: Opens | None, approval_id: str, now: datetime) -> Outcome:
+    """Try again what was agreed on and failed, within as long as it could wait; by any who may ask for it or decide.
+
+    Raises `Conflict` when it was done, is over, or things have changed since it was asked for.
+    """
+    with _alone_outside(home):
+        with reading(home.engine) as connection:
+            approval = approvals.find(connection, approval_id)
+        act, right = _act(approval), RIGHTS[approval.act]
+        known, _ = known_for(home, key, approval.act, now)
+        with recorded_denial(home, known, approval.act, now, approval), reading(home.engine) as connection:
+            parameters = act.read(approval.parameters)
+            check_right(known, right.asks | right.decides, approval.act, approval.account_id)
+            if approval.state != State.APPROVED:
+                raise Conflict(f"It is {approval.state}.", {"approval": "only what is agreed on and not done can be"})
+            if approval.decided_at is None or now > approval.decided_at + LIFETIME:
+                raise Conflict("It was agreed on too long ago.", {"approval": "refuse it, and ask again"})
+            for person in (approval.asked_by, approval.decided_by or ""):
+                _check_there(register.find(connection, person))
+            _check_unchanged(approval, act.look(home, connection, parameters, now))
+        return _do_outside(acting_for(home, known.person.id, approval.id), approval, parameters, now)
 
 
-def refuse(home: Home, key: SecretKey, approval_id: str, reason: str, now: datetime) -> Approval:
-    """Decide against an act, or take back one's own: for good; raises `NotAllowed`, `Conflict`."""
+def refuse(home: Home, key: Opens | None, approval_id: str, reason: str, now: datetime) -> Approval:
+    """Decide against an act, or take back one's own: for good, also what was agreed on and could not be done.
+
+    Raises `NotAllowed`, `Conflict`, `ContentRefused` for a reason that cannot be recorded.
+    """
+    fault = text.fault_of_text(reason, _MOST_REASON)
+    if fault is not None:
+        raise ContentRefused("The reason cannot be recorded.", {"reason": fault})
     expire(home, now)
-    with transaction(home.engine) as connection:
-        known = register.identify(connection, key.public_key(), now)
+    with reading(home.engine) as connection:
+        approval = approvals.find(connection, approval_id)
+    known, opened = known_for(home, key, approval.act, now)
+    with recorded_denial(home, known, approval.act, now, approval), transaction(home.engine) as connection:
         approval = approvals.find(connection, approval_id)
         own = approval.asked_by == known.person.id
         if not own:
-            _check_right(known, RIGHTS[approval.act].decides, approval.act, approval.account_id)
-        _check_waits(approval)
+            check_right(known, RIGHTS[approval.act].decides, approval.act, approval.account_id)
+        if approval.state not in approvals.OPEN:
+            raise Conflict(f"It is {approval.state}.", {"approval": "does not wait any more"})
         state, deed = (State.WITHDRAWN, Deed.WITHDRAW) if own else (State.REFUSED, Deed.REFUSE)
         refused = approvals.change(connection, approval, state, decided_by=known.person.id, now=now)
-        details = {**signed(key, _statement(approval, known, deed, now)), "reason": reason}
+        details = {**signed(opened, _statement(approval, known, deed, now)), "reason": reason}
         event = _event(approval, f"approval.{state}", details, now)
-        _acting(home, known.person.id).chain.append(connection, [event])
+        acting_for(home, known.person.id).chain.append(connection, [event])
     return refused
 
 
@@ -229,13 +179,20 @@ def expire(home: Home, now: datetime) -> None:
             home.chain.append(connection, [_event(approval, "approval.expired", {}, now)])
 
 
-def check_ceremony(home: Home, script: str) -> None:
-    """Raise `NotAllowed` unless a ceremony by the script of this SHA-256 (hex) was agreed on, or there is no staff."""
+def check_ceremony(home: Home, script: str, transcript: str | None) -> None:
+    """Raise `NotAllowed` unless a ceremony by the script of this SHA-256 (hex) was agreed on, or there is no staff.
+
+    What was agreed on is held once; `transcript` names the one that is gone on with.
+    """
     with reading(home.engine) as connection:
         if not founded(connection):
             return
-        done = [one for one in approvals.every(connection, only_open=False) if one.state == State.DONE]
-    if not any(one.act == "authority.ceremony" and one.parameters["script"] == script for one in done):
+        begun = writer.bodies(connection, "ceremony.begun")
+        if any(one.reference == transcript for one in begun if transcript is not None):
+            return
+        allowed = writer.count(connection, script, "ceremony.allowed")
+        held = sum(one.details.get("script") == script for one in begun)
+    if held >= allowed:
         raise NotAllowed(
             "Nobody has agreed to this ceremony.", {"script": "two people agree first: intaglio ceremony allow SCRIPT"}
         )
@@ -247,13 +204,22 @@ def check_ceremony(home: Home, script: str) -> None:
 def _check_decision(connection: Connection, approval: Approval, known: Known, content: str) -> None:
     _check_waits(approval)
     if approval.content != content:
-        raise Conflict("This is not what was looked at.", {"sha256": f"is {approval.content}"})
+        raise Conflict(
+            "This is not what was looked at.", {"sha256": f"look again: intaglio approvals show {approval.id}"}
+        )
     if approval.asked_by == known.person.id:
         raise NotAllowed("Who asked cannot decide.", {"approval": "needs a second, different person"})
-    _check_right(known, RIGHTS[approval.act].decides, approval.act, approval.account_id)
-    asker = register.find(connection, approval.asked_by)
-    if asker.state != register.State.ACTIVE:
-        raise Conflict(f"{asker.name}, who asked, is removed.", {"approval": "refuse it, and ask again"})
+    check_right(known, RIGHTS[approval.act].decides, approval.act, approval.account_id)
+    _check_there(register.find(connection, approval.asked_by))
+    # The row is anybody's who has the database; what was asked for is what was signed.
+    said = [read(details)[0] for details in writer.details(connection, approval.id, "approval.asked")]
+    if len(said) != 1 or not is_asked(approval, said[0]):
+        raise Conflict("This is not what was asked for.", {"approval": "the database was changed: refuse it"})
+
+
+def _check_there(person: Person) -> None:
+    if person.state != register.State.ACTIVE:
+        raise Conflict(f"{person.name} is removed.", {"approval": "refuse it, and ask again"})
 
 
 def _check_waits(approval: Approval) -> None:
@@ -262,21 +228,11 @@ def _check_waits(approval: Approval) -> None:
 
 
 def _check_unchanged(approval: Approval, seen: Seen) -> None:
-    if encode(msgspec.to_builtins(seen.before)) != encode(approval.before):
+    now, then = (seen.before, seen.after), (approval.before, approval.after)
+    if encode(msgspec.to_builtins(now)) != encode(then):
         raise Conflict(
             "Things have changed since it was asked for.", {"approval": "refuse it, and ask again for what is wanted"}
         )
-
-
-def _check_right(known: Known, roles: frozenset[Role], act: str, account_id: str | None) -> None:
-    person = known.person
-    having = roles.intersection(person.roles)
-    if not having:
-        raise NotAllowed(
-            f"{person.name} ({', '.join(person.roles)}) may not: {act}.", {"role": f"one of {', '.join(sorted(roles))}"}
-        )
-    if having <= OF_AN_ACCOUNT and (account_id is None or person.account_id != account_id):
-        raise NotAllowed(f"{person.name} may not: {act}.", {"account": "is not the person's own"})
 
 
 def _statement(approval: Approval, known: Known, deed: Deed, now: datetime) -> Statement:
@@ -295,10 +251,6 @@ def _statement(approval: Approval, known: Known, deed: Deed, now: datetime) -> S
 
 def _event(approval: Approval, kind: str, details: dict[str, Any], now: datetime) -> Event:
     return Event(now, kind, approval.account_id, approval.id, None, {"act": approval.act, **details})
-
-
-def _acting(home: Home, person_id: str, approval_id: str | None = None) -> Home:
-    return dataclasses.replace(home, chain=home.chain.acting(f"staff:{person_id}", approval_id))
 
 
 def _carry_out(home: Home, act: str, parameters: Any, now: datetime) -> Any:
@@ -340,36 +292,15 @@ def _finish(acting: Home, connection: Connection, approval: Approval, result: An
     return approvals.change(connection, approval, State.DONE, result=result)
 
 
-def _record_denial(
-    home: Home, known: Known, act: str, error: RequestRefused, now: datetime, approval: Approval | None = None
-) -> None:
-    details = {"act": act, "person": known.person.id, "reason": str(error), **error.fields}
-    account, reference = (None, None) if approval is None else (approval.account_id, approval.id)
-    with transaction(home.engine) as connection:
-        event = Event(now, "approval.denied", account, reference, None, details)
-        _acting(home, known.person.id).chain.append(connection, [event])
+def _act(approval: Approval) -> Act:
+    found = ACTS.get(approval.act)
+    if found is None:
+        raise Conflict("There is no such act.", {"act": f"{approval.act} is not known to this version"})
+    return found
 
 
-def _unknown() -> Unauthenticated:
-    return Unauthenticated("Who asks is not known.", {"as": "say who you are: --as KEYFILE"})
-
-
-def audit(home: Home) -> Replayed:
-    """Return what the ledger says of people and approvals, with what the database says otherwise as findings, too."""
-    with reading(home.engine) as connection:
-        found = replay(writer.recorded(connection))
-        kept = approvals.every(connection, only_open=False)
-    findings = list(found.findings)
-    for one in kept:
-        if one.id not in found.asked or found.asked[one.id].content != one.content:
-            findings.append(Finding(one.id, one.act, "the database has another content than was asked for"))
-            continue
-        act = ACTS[one.act]
-        findings += [
-            Finding(done.entry, done.kind, "what was done is not what was agreed to")
-            for done in found.done.get(one.id, [])
-            if not act.did(act.read(one.parameters), done.details)
-        ]
-    missing = found.asked.keys() - {one.id for one in kept}
-    findings += [Finding(one, found.asked[one].act, "is gone from the database") for one in sorted(missing)]
-    return msgspec.structs.replace(found, findings=findings)
+@contextmanager
+def _alone_outside(home: Home) -> Iterator[None]:
+    """Hold the right to carry out, so that nothing is done twice; raises `Conflict` while another process does."""
+    with locked(home.path / "approvals.lock", "Another approval is being carried out: try again when it is done."):
+        yield

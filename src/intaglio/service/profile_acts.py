@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from intaglio.accounts import register
 from intaglio.accounts.profiles import accreditation, changes, choice
 from intaglio.accounts.profiles import register as profiles
+from intaglio.accounts.register import Account
 from intaglio.database.engine import transaction
 from intaglio.errors import NotFound
 from intaglio.pki import profile_file
@@ -19,6 +20,7 @@ from intaglio.service.act import Act, Seen, says
 from intaglio.service.home import Home
 from intaglio.service.profiles import check_accreditable, check_trial, check_usable
 from intaglio.service.staffing import founded
+from intaglio.staff.replayed import Done
 
 
 class SetProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -56,11 +58,17 @@ def _look_at_choice(home: Home, connection: Connection, asked: SetProfile, now: 
     after = choice.of(connection, msgspec.structs.replace(account, profile=asked.profile))
     check_usable(home, connection, after, account.hierarchy, now)
     guarded = account.hierarchy == Hierarchy.PRODUCTION
-    return Seen(_shown(before), _shown(after), account.id, guarded=guarded)
+    return Seen(_shown(account, before), _shown(account, after), account.id, guarded=guarded)
 
 
-def _shown(profile: Profile) -> dict[str, Any]:
-    return {"profile": profile.name, "version": profile.version, "title": profile.title}
+def _shown(account: Account, profile: Profile) -> dict[str, Any]:
+    return {
+        "account": account.id,
+        "name": account.name,
+        "profile": profile.name,
+        "version": profile.version,
+        "title": profile.title,
+    }
 
 
 def _choose(home: Home, connection: Connection, asked: SetProfile, now: datetime) -> Any:
@@ -87,7 +95,8 @@ def _add_profile(home: Home, asked: AddProfile, now: datetime) -> Any:
 
 def _look_at_stopped(_home: Home, connection: Connection, asked: OfProfile, _now: datetime) -> Seen:
     stop = profiles.stopped(connection, asked.name)
-    return Seen(msgspec.to_builtins(stop), "in use", guarded=founded(connection))
+    before, after = ({"profile": asked.name, "stopped": one} for one in (msgspec.to_builtins(stop), None))
+    return Seen(before, after, guarded=founded(connection))
 
 
 def _resume_profile(home: Home, connection: Connection, asked: OfProfile, now: datetime) -> Any:
@@ -104,8 +113,8 @@ def _accredit(home: Home, connection: Connection, asked: Accredit, now: datetime
     return changes.record_accreditation(connection, home.chain, **msgspec.structs.asdict(asked), now=now)
 
 
-def _added_it(asked: AddProfile, details: Mapping[str, Any]) -> bool:
-    return bool(details.get("sha256") == profiles.sha256_of(asked.document.encode()))
+def _added_it(asked: AddProfile, done: Done) -> bool:
+    return bool(done.details.get("sha256") == profiles.sha256_of(asked.document.encode()))
 
 
 PROFILE_ACTS: Mapping[str, Act] = {

@@ -44,16 +44,21 @@ def changing(home: Path) -> Iterator[Roster]:
     The lock ends with the process that holds it, however it ends.
     """
     place = (home / FILE_NAME).with_suffix(".lock")
+    with locked(place, "Another command is changing the hierarchy: try again when it has ended."):
+        yield read(home)
+
+
+@contextmanager
+def locked(place: Path, taken: str) -> Iterator[None]:
+    """Hold the lock of the file `place`, made if missing; raises `Conflict`, saying `taken`, while another does."""
     place.parent.mkdir(mode=0o755, exist_ok=True)
     descriptor = os.open(place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise Conflict(
-                "Another command is changing the hierarchy: try again when it has ended.", {"hierarchy": "in use"}
-            ) from error
-        yield read(home)
+            raise Conflict(taken, {place.stem: "in use"}) from error
+        yield
     finally:
         os.close(descriptor)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 from sqlalchemy import Connection
@@ -25,7 +26,7 @@ from intaglio.service.home import Home
 from intaglio.staff import register
 from intaglio.staff.register import ISSUER, Person
 from intaglio.staff.rights import Role
-from intaglio.staff.signature import PersonKey, encoded, fingerprint
+from intaglio.staff.signature import PersonKey, encoded, fingerprint, is_sound
 
 LEAST_FOUNDERS = 2
 
@@ -51,11 +52,11 @@ def read_key(csr: str) -> PersonKey:
         request = x509.load_pem_x509_csr(csr.encode())
         key = request.public_key()
         holds = request.is_signature_valid
-    except ValueError as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise Malformed("This is not a certificate signing request in PEM.", {"csr": str(error)}) from error
     if not holds:
         raise ContentRefused("The request is not signed by its own key.", {"csr": "bad signature"})
-    if isinstance(key, ed25519.Ed25519PublicKey):
+    if isinstance(key, ed25519.Ed25519PublicKey) and is_sound(key):
         return key
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return key
@@ -151,13 +152,18 @@ def enrol(home: Home, asked: Enrolment, now: datetime) -> Any:
 def look_at_removal(connection: Connection, asked: Removal, now: datetime) -> tuple[Any, Any]:
     """Return a person before and after; raises `NotFound`, or `Conflict` where too few would be left to decide."""
     person = register.find(connection, asked.person)
-    if Role.SECURITY_OFFICER in person.roles and register.deciders(connection, Role.SECURITY_OFFICER, now) <= (
-        LEAST_FOUNDERS
-    ):
+    left = register.deciders(connection, Role.SECURITY_OFFICER, now, without=person.id)
+    if Role.SECURITY_OFFICER in person.roles and left < LEAST_FOUNDERS:
         raise Conflict(
             "Fewer than two security officers would be left.", {"person": "take another security officer in first"}
         )
-    before = {"name": person.name, "roles": list(person.roles), "state": str(person.state)}
+    before = {
+        "person": person.id,
+        "name": person.name,
+        "roles": list(person.roles),
+        "account": person.account_id,
+        "state": str(person.state),
+    }
     return before, {**before, "state": str(register.State.REMOVED)}
 
 
@@ -218,5 +224,7 @@ def _told(person: Person, key: PersonKey, certificate: x509.Certificate) -> dict
         "roles": list(person.roles),
         "account": person.account_id,
         "certificate": certificates.serial_text(certificate.serial_number),
+        "not_before": certificate.not_valid_before_utc,
+        "not_after": certificate.not_valid_after_utc,
         "key": base64.b64encode(encoded(key)).decode("ascii"),
     }

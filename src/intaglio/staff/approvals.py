@@ -10,7 +10,7 @@ from sqlalchemy import Column, Connection, ForeignKey, LargeBinary, String, Tabl
 
 from intaglio.database.schema import Instant, metadata
 from intaglio.errors import Conflict, NotFound
-from intaglio.staff.statement import content_hash, encode
+from intaglio.staff.statement import Statement, content_hash, encode
 
 
 class State(StrEnum):
@@ -48,7 +48,8 @@ approvals = Table(
 class Approval(msgspec.Struct, frozen=True):
     """An act that waits; `parameters`, `before`, `after` and `result` are JSON values.
 
-    `before` is what was there when it was asked for, `after` what is to be there: what a decision is about.
+    `before` is what was there when it was asked for, `after` what is to be there: both are shown, and a decision is
+    about all three.
     """
 
     id: str
@@ -68,7 +69,7 @@ class Approval(msgspec.Struct, frozen=True):
     @property
     def content(self) -> str:
         """The SHA-256, hex, that statements about it are over."""
-        return content_hash(encode(self.parameters), encode(self.before))
+        return content_hash({"parameters": self.parameters, "before": self.before, "after": self.after})
 
 
 _JSON = ("parameters", "before", "after", "result")
@@ -137,6 +138,14 @@ def change(
     if found.rowcount != 1:
         raise Conflict("Somebody else has just decided on this.", {"approval": "is no longer as it was read"})
     return changed
+
+
+def is_asked(approval: Approval, asked: Statement | None) -> bool:
+    """Return whether a row is what was signed when it was asked for."""
+    if asked is None:
+        return False
+    row = (approval.asked_by, approval.act, approval.content, approval.account_id, approval.expires_at)
+    return row == (asked.person, asked.act, asked.content, asked.account, asked.expires)
 
 
 def _approval(row: object) -> Approval:

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import unicodedata
 from datetime import datetime
 from enum import StrEnum
 
@@ -22,6 +23,7 @@ from intaglio.staff.signature import PersonKey, encoded, fingerprint
 ISSUER = "officers"
 _MOST_NAME = 64
 _BLANKS = re.compile(r"\s+")
+_ID = re.compile(r"\A[0-9a-f]{32}\Z")
 
 
 class State(StrEnum):
@@ -78,7 +80,9 @@ class Known(msgspec.Struct, frozen=True):
 def new_person(name: str, roles: tuple[Role, ...], account_id: str | None, now: datetime) -> Person:
     """Return a person yet to be added; raises `ContentRefused` naming what cannot be."""
     faults = {}
-    fault = text.fault_of_text(name, _MOST_NAME)
+    fault = text.fault_of_text(name, _MOST_NAME) or text.fault_of_mixture(name)
+    if _ID.match(name):
+        fault = "looks like an id"
     if fault is not None:
         faults["name"] = fault
     if not roles or len(set(roles)) != len(roles):
@@ -114,7 +118,7 @@ def _check_key(connection: Connection, person_id: str, key: PersonKey) -> None:
 
 
 def _folded(name: str) -> str:
-    return _BLANKS.sub(" ", name).casefold()
+    return _BLANKS.sub(" ", unicodedata.normalize("NFKC", name)).casefold()
 
 
 def add(connection: Connection, person: Person) -> None:
@@ -151,13 +155,18 @@ def remove(connection: Connection, person_id: str) -> Person:
     return msgspec.structs.replace(person, state=State.REMOVED)
 
 
-def find(connection: Connection, named: str) -> Person:
-    """Return a person by id or name; raises `NotFound`."""
-    query = select(staff).where((staff.c.id == named) | (staff.c.folded_name == _folded(named)))
-    row = connection.execute(query).one_or_none()
+def find(connection: Connection, person_id: str) -> Person:
+    """Return a person; raises `NotFound`."""
+    row = connection.execute(select(staff).where(staff.c.id == person_id)).one_or_none()
     if row is None:
-        raise NotFound("There is no such person.", {"person": "not found"})
+        raise NotFound("There is no such person.", {"person": "not found: intaglio staff list"})
     return _person(row)
+
+
+def named(connection: Connection, name: str) -> Person:
+    """Return a person by name, or id; raises `NotFound`."""
+    row = connection.execute(select(staff).where(staff.c.folded_name == _folded(name))).one_or_none()
+    return find(connection, name) if row is None else _person(row)
 
 
 def every(connection: Connection) -> list[Person]:
@@ -187,25 +196,23 @@ def identify(connection: Connection, key: PersonKey, now: datetime) -> Known:
         .order_by(desc(staff_certificates.c.not_after))
     )
     for serial, der, person_id in connection.execute(query):
-        standing = certificates.find(connection, ISSUER, serial)
-        if standing is None or standing.state != certificates.State.ISSUED:
-            continue
-        if encoded(x509.load_der_x509_certificate(der).public_key()) != encoded(key):  # type: ignore[arg-type]
-            continue
         person = find(connection, person_id)
         if person.state != State.ACTIVE:
             raise Unauthenticated(f"{person.name} is removed.", {"key": "its owner is removed"})
-        return Known(person, serial)
+        standing = certificates.find(connection, ISSUER, serial)
+        issued = standing is not None and standing.state == certificates.State.ISSUED
+        if issued and encoded(x509.load_der_x509_certificate(der).public_key()) == encoded(key):  # type: ignore[arg-type]
+            return Known(person, serial)
     raise Unauthenticated(
         "Nobody with a valid certificate has this key.", {"key": "unknown, revoked, or its certificate has ended"}
     )
 
 
-def deciders(connection: Connection, role: Role, now: datetime) -> int:
-    """Return how many people can act in `role` now."""
+def deciders(connection: Connection, role: Role, now: datetime, *, without: str | None = None) -> int:
+    """Return how many people, `without` one of them, can act in `role` now."""
     able = 0
     for person in every(connection):
-        if person.state != State.ACTIVE or role not in person.roles:
+        if person.state != State.ACTIVE or role not in person.roles or person.id == without:
             continue
         for certificate in certificates_of(connection, person.id):
             standing = certificates.find(connection, ISSUER, serial_text(certificate.serial_number))

@@ -64,9 +64,9 @@ RIGHTS: Mapping[str, Right] = {
     "credential.revoke": Right(frozenset({_OPERATOR, _VETTING, _SECURITY, _ADMINISTRATOR, _DEVELOPER})),
     # Of certificates, and of the authorities that issue them.
     "certificate.revoke": Right(frozenset({_OPERATOR, _VETTING, _SECURITY})),
-    "authority.revoke": _two({_SECURITY}, {_SECURITY}),
-    "authority.import-crl": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "crl.imported"),
-    "authority.renew": _two({_OPERATOR, _SECURITY}, {_SECURITY}),
+    "authority.revoke": _two({_SECURITY}, {_SECURITY}, "certificate.revoked"),
+    "authority.import-crl": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "crl.imported", "certificate.revoked"),
+    "authority.renew": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "certificate.issued", "authority.installed"),
     "authority.ceremony": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "ceremony.allowed"),
     # Of what certificates look like, and of who may call them qualified.
     "profile.add": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "profile.added"),

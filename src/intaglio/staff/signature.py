@@ -15,6 +15,26 @@ SecretKey = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
+# y of the points of small order, RFC 7748 §6 and §7 on the curve of Ed25519: with one of them as a key, one signature
+# holds for every text.
+_ED25519_PRIME = (1 << 255) - 19
+_SMALL_ORDER = frozenset(
+    {
+        0,
+        1,
+        _ED25519_PRIME - 1,
+        int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"),
+        int.from_bytes(bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"),
+    }
+)
+
+
+def is_sound(key: ed25519.Ed25519PublicKey) -> bool:
+    """Return whether a key is a point of large order, written as RFC 8032 §5.1.3 has it decoded."""
+    y = int.from_bytes(key.public_bytes_raw(), "little") & ((1 << 255) - 1)
+    return y < _ED25519_PRIME and y not in _SMALL_ORDER
+
+
 def encoded(key: PersonKey) -> bytes:
     """Return the SubjectPublicKeyInfo in DER."""
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

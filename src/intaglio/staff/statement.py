@@ -37,7 +37,7 @@ class Deed(StrEnum):
 class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """That `person`, known by `certificate`, at `at` asks for, decides on or does `act`.
 
-    `content` is the SHA-256 (hex) of what the act is to do and of the state that it was shown against; `approval` and
+    `content` is the SHA-256 (hex) of what the act is to do, and of all that is shown of it; `approval` and
     `expires` are those of what waits, None for what one person does alone.
     """
 
@@ -53,9 +53,9 @@ class Statement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     purpose: str = _PURPOSE
 
 
-def content_hash(parameters: bytes, before: bytes) -> str:
-    """Return SHA-256 (hex) over an act's parameters and the state before it, each as encoded by `encode`."""
-    return hashlib.sha256(hashlib.sha256(parameters).digest() + hashlib.sha256(before).digest()).hexdigest()
+def content_hash(content: Any) -> str:
+    """Return the SHA-256 (hex) of a JSON value, as `encode` writes it."""
+    return hashlib.sha256(encode(content)).hexdigest()
 
 
 def encode(value: Any) -> bytes:

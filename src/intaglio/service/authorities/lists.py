@@ -1,5 +1,6 @@
 """Revocation lists of CAs whose keys are elsewhere: taken in, and watched, since no new one can be made here."""
 
+import hashlib
 from datetime import datetime, timedelta
 
 import msgspec
@@ -53,6 +54,7 @@ def import_list(home: Home, name: str, crl_der: bytes, now: datetime) -> Revocat
             register.publish_list(connection, found)
             revoked = _revoke(connection, name, crl, authority.not_valid_after_utc)
             details = {"issuer": name, "number": found.number, "next_update": found.next_update, "new": revoked}
+            details["sha256"] = hashlib.sha256(crl_der).hexdigest()
             events = [
                 Event(now, "certificate.revoked", reference=serial, details={"issuer": name, "list": found.number})
                 for serial in revoked
