@@ -12,16 +12,15 @@ from intaglio.cli.acting import AsOption, AsSecretOption, key_of
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say
 from intaglio.database.engine import reading, transaction
 from intaglio.pki.text import visible
+from intaglio.service.acting import Opens, for_account
 from intaglio.service.home import Home, open_home
-from intaglio.service.oversight import for_account
-from intaglio.staff.signature import SecretKey
 
 app = typer.Typer(help="Evidence: the tokens that proved who people were.", no_args_is_help=True)
 
 IdentityArgument = Annotated[str, typer.Argument(metavar="IDENTITY", help="The identity's id.")]
 
 
-def _acting(home: Path, identity: str, act: str, key: SecretKey | None, now: datetime) -> Home:
+def _acting(home: Path, identity: str, act: str, key: Opens | None, now: datetime) -> Home:
     opened = open_home(home)
     with reading(opened.engine) as connection:
         account = evidence.account_of(connection, identity)
