@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -263,3 +264,12 @@ def test_a_rule_is_checked_when_it_is_applied_for(service: Served, employee: Par
         path.write_text(json.dumps(rule(openid, **{field: value})))
         refused = staff.intaglio("mechanism", "apply", employee.account_id, *said, who="otto", ok=False)
         assert refused.keys() == {"rule"}
+
+
+def test_of_many_requests_with_one_token_one_is_answered(employee: Partner, openid: Provider) -> None:
+    token = openid.login(bound(ADA))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: ask(employee, ADA, token), range(24)))
+    assert [one.status_code for one in answers].count(200) == 1
+    reasons = {str(one.json()["errors"]) for one in answers if one.status_code != 200}
+    assert reasons == {"{'identity_token': 'was used before'}"}
