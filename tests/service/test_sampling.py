@@ -18,8 +18,9 @@ from intaglio.accounts.profiles import changes
 from intaglio.accounts.profiles.register import every_stop
 from intaglio.accounts.register import policy_document
 from intaglio.accounts.sessions import Sessions
+from intaglio.clock import ManualClock
 from intaglio.database.engine import reading, transaction
-from intaglio.errors import IssuanceRefused
+from intaglio.errors import IssuanceRefused, RuleBroken
 from intaglio.ledger.writer import latest
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.pki.profiles import PACKAGED
@@ -138,3 +139,23 @@ def test_what_is_old_is_not_looked_at_again(home: Home) -> None:
     issue(home, account(home, "wrong-seal"), SEAL)
     now = datetime.now(UTC) + timedelta(minutes=5)
     assert sampling.look(home, now - timedelta(minutes=1), now) == []
+
+
+def test_what_our_own_rules_refuse_is_recorded_whatever_it_is(home: Home) -> None:
+    """A responder that has ended, asked again and again, and a certificate that a command would make."""
+
+    async def walk() -> None:
+        clock = ManualClock(datetime.now(UTC) + timedelta(days=2200))
+        async with running(home, clock) as service:
+            for _ in range(3):
+                with pytest.raises(RuleBroken):
+                    await service.engine.answers.status("test-issuing", 1 << 100, clock.now())
+
+    asyncio.run(walk())
+    refused = [one for one in entries(home, "lint.refused") if one["issuer"] == "test-issuing"]
+    assert [one["rule"] for one in refused] == ["ocsp.responder"]
+    issuer = home.issuer("client")
+    with pytest.raises(RuleBroken):
+        issuer.prepare("client", subject=x509.Name([]), public_key=issuer.key.public_key(), now=datetime.now(UTC))
+    [newest, *_] = entries(home, "lint.refused")
+    assert (newest["rule"], newest["profile"], newest["issuer"]) == ("subject.empty", "client", "client")

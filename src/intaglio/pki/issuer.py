@@ -6,14 +6,14 @@ planned can be answered for.
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
-from intaglio.errors import IssuanceRefused
+from intaglio.errors import IssuanceRefused, RuleBroken
 from intaglio.keys.algorithm import PrivateKey, PublicKey, public_key_der
 from intaglio.pki import lint
 from intaglio.pki.der import content_of, element, integer, object_identifier, time
@@ -92,8 +92,12 @@ class Issuer:
         *,
         subject: x509.Name | None = None,
         test: bool = False,
+        refused: Callable[[str, RuleBroken], None] | None = None,
     ) -> None:
-        """Take an issuer's certificate, or the subject of one that is yet to sign itself."""
+        """Take an issuer's certificate, or the subject of one that is yet to sign itself.
+
+        `refused` is told of rules that `prepare` would break, and under which profile.
+        """
         found = subject if certificate is None else certificate.subject
         if found is None:
             raise IssuanceRefused(f"the issuer {name} has neither certificate nor subject")
@@ -109,6 +113,7 @@ class Issuer:
         identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
         self._authority = x509.Extension(identifier.oid, False, identifier)
         self._places = places
+        self._refused = refused
         self._constants: dict[tuple[str, int], tuple[list[Extension], bytes]] = {}
 
     def _constant(self, profile: Profile) -> tuple[list[Extension], bytes]:
@@ -148,8 +153,25 @@ class Issuer:
         keyUsage and extendedKeyUsage among `extensions` stand in the place of the profile's.
         `accredited` is what this issuer is accredited for now. Raises `RuleBroken`, which names the rule.
         """
-        if isinstance(profile, str):
-            profile = PROFILES[profile]
+        found = PROFILES[profile] if isinstance(profile, str) else profile
+        try:
+            return self._decide(found, subject, public_key, now, extensions, serial, lifetime, accredited)
+        except RuleBroken as error:
+            if self._refused is not None:
+                self._refused(found.name, error)
+            raise
+
+    def _decide(
+        self,
+        profile: Profile,
+        subject: x509.Name | DistinguishedName,
+        public_key: PublicKey | bytes,
+        now: datetime,
+        extensions: Extensions,
+        serial: int | None,
+        lifetime: timedelta | None,
+        accredited: Accreditation,
+    ) -> Prepared:
         not_before, not_after = validity(profile, now, lifetime)
         if self.certificate is not None:
             not_after = min(not_after, self.certificate.not_valid_after_utc)

@@ -3,13 +3,18 @@
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 from cryptography.hazmat import asn1
 from sqlalchemy import Connection
 
 from intaglio.database.commits import Commits
+from intaglio.errors import RuleBroken
 from intaglio.keys.lanes import Lanes
+from intaglio.ledger.entry import Event
+from intaglio.ledger.writer import Chain
 from intaglio.pki.issuer import Issuer
 from intaglio.revocation import crl, ocsp
 from intaglio.revocation.ocsp import Answer
@@ -29,6 +34,9 @@ _MOST_REMEMBERED = 4_000
 # Requests as clients send them have 70 to 120 bytes; what is padded with extensions is answered, not remembered.
 _LONGEST_REMEMBERED = 256
 _STATUS_AGE = timedelta(minutes=5)
+_REFUSED_AGAIN = timedelta(hours=1)
+
+R = TypeVar("R")
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -49,6 +57,7 @@ class Answers:
         issuers: Mapping[str, Issuer],
         commits: Commits,
         lanes: Lanes,
+        chain: Chain,
         told_by: Callable[[Connection, str, datetime], tuple[datetime, bool]],
         unknown_now: Callable[[Connection, str, datetime], bool],
     ) -> None:
@@ -59,6 +68,8 @@ class Answers:
         self._told_by = told_by
         self._unknown_now = unknown_now
         self._lanes = lanes
+        self._chain = chain
+        self._refused: dict[tuple[str, str], datetime] = {}
         self._responders = responders
         self._issuers = issuers
         self._commits = commits
@@ -119,7 +130,7 @@ class Answers:
             for answer, account_id in looked
         ]
         responder = self._responders[issuer_name]
-        der = await self._lanes.run(responder.sign, answers, now, question.nonce)
+        der = await self._signed(issuer_name, now, partial(responder.sign, answers, now, question.nonce))
         response = Response(
             der,
             now,
@@ -168,7 +179,7 @@ class Answers:
         wanted = responder.cert_id(serial)
         generation = self._generation
         found = await self._commits.read(lambda connection: _told(_standing(connection, issuer, serial), wanted))
-        der = await self._lanes.run(responder.sign, [found], now)
+        der = await self._signed(issuer, now, partial(responder.sign, [found], now))
         response = Response(der, now, responder.next_update(found, now))
         if generation == self._generation and not apart:
             self._statuses[issuer, serial] = response
@@ -187,6 +198,20 @@ class Answers:
             found = await self._commits.read(lambda connection: current_list(connection, issuer, now))
             return found or await self._publish(issuer, now)
 
+    async def _signed(self, issuer: str, now: datetime, work: Callable[[], R]) -> R:
+        """Return what is signed beside the event loop; that a rule refuses it is recorded, once in a while."""
+        try:
+            return await self._lanes.run(work)
+        except RuleBroken as error:
+            # Anybody may ask for a status, as often as they like.
+            last = self._refused.get((issuer, error.rule))
+            if last is None or now >= last + _REFUSED_AGAIN:
+                self._refused[issuer, error.rule] = now
+                details = {"rule": error.rule, "reason": error.reason, "issuer": issuer}
+                event = Event(now, "lint.refused", reference=issuer, details=details)
+                await self._commits.write(lambda connection: self._chain.append(connection, [event]))
+            raise
+
     async def _publish(self, issuer: str, now: datetime) -> RevocationList:
         """Sign and store the next CRL of `issuer`; it is signed beside the database, whose lock waits for no key."""
 
@@ -194,14 +219,10 @@ class Answers:
             return latest_list(connection, issuer), revoked(connection, issuer)
 
         before, standings = await self._commits.read(look)
-        fresh = await self._lanes.run(
-            crl.build,
-            self._issuers[issuer],
-            standings,
-            number=1 if before is None else before.number + 1,
-            now=now,
-            currency=self._responders[issuer].currency,
-        )
+        number = 1 if before is None else before.number + 1
+        currency = self._responders[issuer].currency
+        build = partial(crl.build, self._issuers[issuer], standings, number=number, now=now, currency=currency)
+        fresh = await self._signed(issuer, now, build)
         # Two processes may have made the same number: the first stays, the other is refused by its unique key.
         await self._commits.write(lambda connection: publish_list(connection, fresh))
         return fresh

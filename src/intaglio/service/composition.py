@@ -104,7 +104,7 @@ def compose(home: Home, clock: Clock) -> Service:
         issuers=serving.issuers,
         responders=serving.responders,
         authorities=serving.authorities,
-        answers=Answers(serving.responders, serving.issuers, commits, lanes, sandbox.told_by, unknown_now),
+        answers=Answers(serving.responders, serving.issuers, commits, lanes, home.chain, sandbox.told_by, unknown_now),
         prover=Prover(
             commits,
             clock,

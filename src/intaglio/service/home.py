@@ -10,13 +10,15 @@ import getpass
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from cryptography import x509
 from sqlalchemy import Engine
 
-from intaglio.database.engine import open_engine
-from intaglio.errors import KeyUnavailable
+from intaglio.database.engine import open_engine, transaction
+from intaglio.errors import KeyUnavailable, RuleBroken
 from intaglio.keys.custody import Custody, Form, IdentityCustody
 from intaglio.keys.epoch_files import EpochFiles
 from intaglio.keys.hardware import ResidentIdentities, TokenCustody, WrappedIdentities
@@ -24,6 +26,7 @@ from intaglio.keys.keyring import Keyring
 from intaglio.keys.sealing import SealingKey
 from intaglio.keys.software import SoftwareCustody, SoftwareIdentities
 from intaglio.keys.token import Token
+from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
 from intaglio.pki.hierarchy import KeyPlace, Roster, subject
 from intaglio.pki.issuer import Issuer
@@ -73,12 +76,28 @@ class Home:
         except (OSError, ValueError) as error:
             raise KeyUnavailable(f"the certificate of {member} cannot be read at {path}") from error
 
-    def issuer(self, member: str) -> Issuer:
-        """Return a CA with its key; raises `NotFound`, or `KeyUnavailable` for one whose key is not here."""
+    def issuer(self, member: str, *, recording: bool = True) -> Issuer:
+        """Return a CA with its key; raises `NotFound`, or `KeyUnavailable` for one whose key is not here.
+
+        What rules refuse it is recorded at once, or with `recording` False by who asked for it.
+        """
         found = self.roster().member(member)
         if found.key != KeyPlace.HERE:
             raise KeyUnavailable(f"the key of {member} is {found.key}")
-        return Issuer(member, self.certificate(member), self.keyring.key(member), self.places, test=found.test)
+        return Issuer(
+            member,
+            self.certificate(member),
+            self.keyring.key(member),
+            self.places,
+            test=found.test,
+            refused=partial(self._record_refusal, member) if recording else None,
+        )
+
+    def _record_refusal(self, issuer: str, profile: str, error: RuleBroken) -> None:
+        details = {"rule": error.rule, "reason": error.reason, "profile": profile, "issuer": issuer}
+        event = Event(datetime.now(UTC), "lint.refused", reference=profile, details=details)
+        with transaction(self.engine) as connection:
+            self.chain.append(connection, [event])
 
     def subject(self, title: str) -> x509.Name:
         """Return the name that a member of this home bears."""

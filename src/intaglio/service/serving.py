@@ -52,7 +52,7 @@ class Serving:
         return Opened(
             roster,
             {
-                one.name: home.issuer(one.name)
+                one.name: home.issuer(one.name, recording=False)
                 for one in roster.authorities
                 if one.key == KeyPlace.HERE and one.name not in self.issuers
             },
