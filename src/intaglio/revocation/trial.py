@@ -4,16 +4,18 @@ Everything goes the way of the real ones, under the real issuer's name and with 
 pkilint before anything real is signed.
 """
 
+import secrets
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from math import gcd, prod
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from intaglio.errors import IssuanceRefused, RuleBroken
-from intaglio.keys.algorithm import CURVES, RSA_BITS, KeyAlgorithm, PrivateKey
+from intaglio.keys.algorithm import CURVES, RSA_BITS, KeyAlgorithm, PrivateKey, PublicKey
 from intaglio.pki import linter
 from intaglio.pki.issuer import Extensions, Issuer
 from intaglio.pki.lint import Accreditation
@@ -49,6 +51,8 @@ class Found(msgspec.Struct, frozen=True):
     own: bool = False
 
 
+# Linters look for these in a modulus.
+_SMALL_FACTORS = prod((3, *(number for number in range(5, 752, 2) if pow(2, number - 1, number) == 1)))
 _DAY = timedelta(days=1)
 _PERSON = {
     "country": "DE",
@@ -109,7 +113,7 @@ def _findings(profile: Profile, authority: Authority, places: Publication, now: 
             prepared = signer.issuer.prepare(
                 profile,
                 subject=name(subject),
-                public_key=_key(algorithm).public_key(),
+                public_key=_public(algorithm),
                 now=now,
                 extensions=extensions,
                 accredited=accredited,
@@ -165,6 +169,18 @@ class _Signer:
             what: crl.build(self.issuer, entries, number=1, now=self._now, currency=_DAY).der
             for what, entries in (("empty", []), ("with entries", revoked))
         }
+
+
+@lru_cache
+def _public(algorithm: KeyAlgorithm) -> PublicKey:
+    """Return a public key for which there is no other half: making one of RSA-4096 takes seconds."""
+    if algorithm in CURVES:
+        return ec.generate_private_key(CURVES[algorithm]()).public_key()
+    bits = RSA_BITS[algorithm]
+    while True:
+        modulus = secrets.randbits(bits) | 1 << (bits - 1) | 1
+        if gcd(modulus, _SMALL_FACTORS) == 1:
+            return rsa.RSAPublicNumbers(65537, modulus).public_key()
 
 
 @lru_cache
