@@ -1,6 +1,7 @@
 """Trials of profiles: pkilint finds nothing in those that come with the service, and finds what is wrong in others."""
 
 import json
+import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from served import BIN, run
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 EN = "etsi.en_319_412_2"
-# What EN 319 412-2 has otherwise than profiles that do not claim it: docs/decisions/0015-linting.md.
+# What EN 319 412-2 has otherwise than profiles that do not claim it: docs/decisions/0016-linting.md.
 NOT_CLAIMED = {
     "aatl-a-person": {f"{EN}.nat-4.3.2-1.mixed_key_usage_setting"},
     "aatl-a-seal": set(),
@@ -173,3 +174,9 @@ def test_files_that_cannot_be_used(base: str, old: str, new: str, field: str) ->
     with pytest.raises(ContentRefused) as error:
         profile_file.read(document.replace(old, new).encode())
     assert field in error.value.fields
+
+
+def test_the_process_that_serves_never_loads_the_linter() -> None:
+    modules = "sys, intaglio.cli.main, intaglio.cli.serving, intaglio.service.sampling"
+    loaded = f"import {modules}; print('pkilint' in sys.modules)"
+    assert run(Path(sys.executable), "-c", loaded).stdout.strip() == b"False"
