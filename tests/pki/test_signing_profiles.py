@@ -106,6 +106,23 @@ def test_no_two_profiles_have_one_policy(pki: Pki) -> None:
     assert len(set(held)) == len(held)
 
 
+def test_a_profiles_own_practice_statement_and_further_policies(pki: Pki) -> None:
+    own = {
+        "cps": "https://own.example/cps",
+        "policies": ["0.4.0.2042.1.1"],
+        "adobe_time_stamp": "https://own.example/tsa",
+    }
+    profile = msgspec.structs.replace(SIGNING["aatl-a-seal"], name="own", version=3, **own)
+    certificate = pki.leaf(profile)
+    policies = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
+    assert [(one.policy_identifier.dotted_string, one.policy_qualifiers) for one in policies] == [
+        (f"{ARC}.1.1.2", ["https://own.example/cps"]),
+        ("0.4.0.2042.1.1", None),
+    ]
+    stamp = certificate.extensions.get_extension_for_oid(TIME_STAMP).value.public_bytes()
+    assert stamp.endswith(b"https://own.example/tsa")
+
+
 # AATL --------------------------------------------------------------------------------------------
 
 
