@@ -141,7 +141,6 @@ def test_evidence_is_shown_to_who_may_and_erased_and_the_ledger_holds(
             "select sealed, salt from identity_evidence where identity_id = ?", [identity]
         ).fetchone()
         assert row == (None, None)
-        connection.execute("pragma wal_checkpoint(truncate)")
     assert salt not in database.read_bytes()
     assert sealed not in database.read_bytes()
     assert service.intaglio("ledger", "verify")["entries"]

@@ -10,7 +10,7 @@ import typer
 from intaglio.accounts.verification import evidence
 from intaglio.cli.acting import AsOption, AsSecretOption, key_of
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say
-from intaglio.database.engine import reading, transaction
+from intaglio.database.engine import reading, transaction, truncate_log
 from intaglio.pki.text import visible
 from intaglio.service.acting import Opens, for_account
 from intaglio.service.home import Home, open_home
@@ -20,11 +20,11 @@ app = typer.Typer(help="Evidence: the tokens that proved who people were.", no_a
 IdentityArgument = Annotated[str, typer.Argument(metavar="IDENTITY", help="The identity's id.")]
 
 
-def _acting(home: Path, identity: str, act: str, key: Opens | None, now: datetime) -> Home:
+def _acting(home: Path, identity: str, act: str, key: Opens | None, now: datetime, **about: str) -> Home:
     opened = open_home(home)
     with reading(opened.engine) as connection:
         account = evidence.account_of(connection, identity)
-    return for_account(opened, key, act, account, now)
+    return for_account(opened, key, act, account, now, {"identity": identity, **about})
 
 
 @app.command()
@@ -62,8 +62,10 @@ def erase(
 ) -> None:
     """Erase the token that proved an identity; the ledger stays as it is."""
     now = datetime.now(UTC)
-    opened = _acting(home, identity, "evidence.erase", key_of(acting, secret), now)
+    opened = _acting(home, identity, "evidence.erase", key_of(acting, secret), now, reason=reason)
     with transaction(opened.engine) as connection:
         evidence.erase(connection, opened.chain, identity, reason, now)
     text = "The evidence is erased here; backups keep it until they end."
+    if not truncate_log(opened.engine):
+        text += " The write-ahead log, which is being read, keeps it until its next checkpoint."
     say({"identity_id": identity, "erased_at": now}, text, as_json=as_json, then="intaglio ledger verify")

@@ -20,6 +20,7 @@ from intaglio.service.acting import Opens, for_account
 from intaglio.service.acts import OfMechanism, mechanism_fields
 from intaglio.service.home import open_home
 from intaglio.service.oversight import submit
+from intaglio.staff.statement import content_hash
 
 app = typer.Typer(
     help="Verification mechanisms: how people are verified before they are certified.", no_args_is_help=True
@@ -54,7 +55,14 @@ def apply(
     if len(hashes) < len(evidence):
         raise Malformed("Two files have one name.", {"evidence": "needs different names"})
     now = datetime.now(UTC)
-    opened = for_account(open_home(home), key_of(acting, secret), "mechanism.apply", account, now)
+    document = None if rule is None else read_json(rule, "rule")
+    about = {
+        "type": str(mechanism_type),
+        "provider": provider,
+        "description": description,
+        "sha256": content_hash({"evidence": hashes, "rule": document, "days": days}),
+    }
+    opened = for_account(open_home(home), key_of(acting, secret), "mechanism.apply", account, now, about)
     with transaction(opened.engine) as connection:
         applied = decisions.apply(
             connection,
@@ -66,7 +74,7 @@ def apply(
             evidence=hashes,
             valid_until=now + timedelta(days=days),
             now=now,
-            rule=None if rule is None else read_json(rule, "rule"),
+            rule=document,
             loopback_http=opened.settings.verification.loopback_http,
         )
     text = f"mechanism_id: {applied.id}\nApplied for, until {applied.valid_until:%Y-%m-%d}."

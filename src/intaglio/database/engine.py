@@ -91,6 +91,21 @@ def reading(engine: Engine) -> Iterator[Connection]:
         raise unavailable(error) from error
 
 
+def truncate_log(engine: Engine) -> bool:
+    """Have what was overwritten gone from SQLite's write-ahead log, too; return whether readers let it be."""
+    if engine.dialect.name != "sqlite":
+        return True
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        # Waits for readers as long as any statement waits.
+        busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        cursor.close()
+    finally:
+        connection.close()
+    return not busy
+
+
 def migrate(engine: Engine) -> None:
     """Bring the schema to this version's."""
     # Needed when a service is made or starts, and slow to load for every other command.

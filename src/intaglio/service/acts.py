@@ -169,7 +169,7 @@ def mechanism_fields(mechanism: Mechanism) -> dict[str, Any]:
 def _look_at_mechanism(_home: Home, connection: Connection, asked: OfMechanism, _now: datetime) -> Seen:
     found = mechanisms.find(connection, asked.mechanism)
     account = register.find(connection, found.account_id)
-    after = {**mechanism_fields(found), "state": mechanisms.State.APPROVED}
+    after = {"account": account.name, **mechanism_fields(found), "state": mechanisms.State.APPROVED}
     return Seen({**after, "state": found.state}, after, account.id, guarded=_guarded(account))
 
 

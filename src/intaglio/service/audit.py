@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from intaglio.accounts import onboarding
 from intaglio.accounts import register as accounts
+from intaglio.accounts.verification import register as mechanisms
 from intaglio.database.engine import reading
 from intaglio.ledger import writer
 from intaglio.service.acts import ACTS
@@ -15,6 +16,11 @@ from intaglio.staff import approvals, register
 from intaglio.staff.approvals import is_asked
 from intaglio.staff.replay import replay
 from intaglio.staff.replayed import Finding, Replayed
+
+_OF_MECHANISMS = (
+    "version", "type", "depth", "provider", "description", "evidence", "rule", "valid_until", "state",
+)  # fmt: skip
+_APPLIED = str(mechanisms.State.APPLIED)
 
 
 def audit(home: Home) -> Replayed:
@@ -54,6 +60,11 @@ def _differences(connection: Connection, found: Replayed) -> Iterator[Finding]:
         wanted = found.policies.get(account.id)
         if wanted is not None and onboarding.policy_hash(document) != wanted:
             yield Finding(account.id, "policy", "is another in the database than the last one put in force")
+    for mechanism in mechanisms.every(connection):
+        kept = msgspec.to_builtins(mechanism)
+        told_of = found.mechanisms.get(mechanism.id, {})
+        if any(told_of.get(part, _APPLIED if part == "state" else None) != kept[part] for part in _OF_MECHANISMS):
+            yield Finding(mechanism.id, "mechanism", "is another in the database than was applied for and decided on")
     for person in register.every(connection):
         active = person.state == register.State.ACTIVE
         if found.people.get(person.id) is not active:

@@ -18,7 +18,7 @@ from intaglio.accounts.verification.nonce import Nonces
 from intaglio.accounts.verification.proof import Prover
 from intaglio.clock import Clock, SystemClock
 from intaglio.database.commits import Commits
-from intaglio.database.engine import migrate, reading
+from intaglio.database.engine import migrate, reading, truncate_log
 from intaglio.errors import IntaglioError, StoreUnavailable
 from intaglio.keys.lanes import Lanes
 from intaglio.keys.live import LiveKeys
@@ -113,6 +113,7 @@ def compose(home: Home, clock: Clock) -> Service:
             home.evidence,
             evidence_days=settings.verification.evidence_days,
             loopback_http=settings.verification.loopback_http,
+            overwrite=lambda: truncate_log(home.engine),
         ),
     )
 

@@ -10,7 +10,7 @@ from intaglio.accounts import quota, sandbox
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sandbox import Sandbox
 from intaglio.accounts.verification.evidence import keep
-from intaglio.accounts.verification.proof import Proof, use
+from intaglio.accounts.verification.proof import Proof, refusal, use
 from intaglio.clock import Clock
 from intaglio.database.ahead import Ahead
 from intaglio.database.commits import Commits
@@ -66,16 +66,17 @@ class Issuance:
         moved = [None if one.sandbox is None else _moved(connection, one, one.sandbox) for one in wanted]
         if any(moved):
             rest = iter(
-                self.record(connection, [one for one, refusal in zip(wanted, moved, strict=True) if refusal is None])
+                self.record(connection, [one for one, refused in zip(wanted, moved, strict=True) if refused is None])
             )
-            return [refusal or next(rest) for refusal in moved]
+            return [one or next(rest) for one in moved]
         refusals: list[IntaglioError | None]
-        refusals = [None if one.proof is None else use(connection, one.proof) for one in wanted]
-        places = [place for place, refusal in enumerate(refusals) if refusal is None]
+        beside: set[bytes] = set()
+        refusals = [None if one.proof is None else refusal(connection, one.proof, one.at, beside) for one in wanted]
+        places = [place for place, refused in enumerate(refusals) if refused is None]
         accounts = [wanted[place].identity.account_id for place in places]
-        for place, refusal in zip(places, quota.spend(connection, Resource.IDENTITIES, accounts), strict=True):
-            refusals[place] = refusal
-        granted = [one for one, refusal in zip(wanted, refusals, strict=True) if refusal is None]
+        for place, spent in zip(places, quota.spend(connection, Resource.IDENTITIES, accounts), strict=True):
+            refusals[place] = spent
+        granted = [one for one, refused in zip(wanted, refusals, strict=True) if refused is None]
         if granted:
             ends = [(one.identity.id, one.at, one.identity.not_after) for one in granted]
             keys.certify(connection, ends)
@@ -84,6 +85,7 @@ class Issuance:
             for one in granted:
                 if one.proof is not None:
                     identity = one.identity
+                    use(connection, one.proof)
                     keep(connection, identity.id, identity.account_id, one.proof.evidence, one.proof.erase_at)
             self._chain.append(connection, [one.event for one in granted])
         return refusals

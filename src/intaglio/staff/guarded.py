@@ -1,16 +1,16 @@
 """Which entries of the ledger tell of something that needs two people."""
 
+from typing import Any
+
 from intaglio.errors import ContentRefused
 from intaglio.staff.replayed import Body
 from intaglio.staff.rights import RIGHTS
 
 GUARDED = frozenset(kind for right in RIGHTS.values() for kind in right.records)
 # Kinds, or how they begin, of entries that are looked at, beside those of people and approvals.
-LOOKED_AT = tuple(
-    sorted(
-        GUARDED | {"account.", "policy.", "authority.", "ceremony.", "certificate.", "crl.imported", "key.destroyed"}
-    )
-)
+LOOKED_AT = (
+    *sorted(GUARDED), "account.", "policy.", "mechanism.", "authority.", "ceremony.", "certificate.", "key.destroyed",
+)  # fmt: skip
 _STATES = {
     "account.created": "active",
     "account.resumed": "active",
@@ -26,12 +26,14 @@ _OF_CEREMONIES = ("authority.", "certificate.issued", "certificate.revoked", "cr
 class Guard:
     """What the entries so far say of accounts, authorities and ceremonies.
 
-    `accounts` are hierarchy and state by id; `policies` SHA-256 by account.
+    `accounts` are hierarchy and state by id; `policies` SHA-256 by account; `mechanisms` what was applied for, with its
+    state and version, by id.
     """
 
     def __init__(self) -> None:
         self.accounts: dict[str, tuple[str, str]] = {}
         self.policies: dict[str, str] = {}
+        self.mechanisms: dict[str, dict[str, Any]] = {}
         # Serial numbers of authorities' certificates, with the issuer of each; and CAs that are for tests.
         self._authorities: set[tuple[str, str]] = set()
         self._tests = {_TEST_ROOT}
@@ -74,6 +76,10 @@ class Guard:
         if body.kind in _STATES:
             hierarchy = body.details["hierarchy"] if body.kind == "account.created" else self.accounts[account][0]
             self.accounts[account] = (hierarchy, _STATES[body.kind])
+        if body.kind == "mechanism.applied":
+            self.mechanisms[body.reference or ""] = dict(body.details)
+        elif body.kind.startswith("mechanism."):
+            self.mechanisms[body.reference or ""] |= {part: body.details[part] for part in ("state", "version")}
         if body.kind == "policy.set":
             self.policies[account] = body.details["sha256"]
         if body.kind == "certificate.issued" and "member" in body.details:

@@ -250,6 +250,7 @@ def replay(entries: Iterable[Recorded], chain: str) -> Replayed:
         done=state.done,
         accounts=state.guard.accounts,
         policies=state.guard.policies,
+        mechanisms=state.guard.mechanisms,
     )
 
 

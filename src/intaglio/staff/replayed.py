@@ -51,7 +51,8 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     """What the ledger says of people and approvals.
 
     `people` are ids and whether they are there still; `asked` are the statements by approval, `states` where each is,
-    `done` what was done under it; `accounts` are hierarchies and states by account, `policies` the hashes in force.
+    `done` what was done under it; `accounts` are hierarchies and states by account, `policies` the hashes in force,
+    `mechanisms` what was applied for, with state and version.
     """
 
     founders: list[Founder]
@@ -64,3 +65,4 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     done: dict[str, list[Done]]
     accounts: dict[str, tuple[str, str]]
     policies: dict[str, str]
+    mechanisms: dict[str, dict[str, Any]]

@@ -1,6 +1,7 @@
 """Keys of a provider over real HTTP: bounded in time and size, believed for a while, asked for again with measure."""
 
 import asyncio
+import gzip
 import json
 import time
 from collections.abc import AsyncIterator, Callable
@@ -27,6 +28,7 @@ class Publisher:
         self.keys: list[Any] = [ONE.as_dict(private=False)]
         self.body: Callable[[], bytes] = lambda: json.dumps({"keys": self.keys}).encode()
         self.hangs: str | None = None
+        self.more = ""
         self.uri = ""
         self._busy: set[asyncio.Task[None]] = set()
 
@@ -40,7 +42,8 @@ class Publisher:
             if self.hangs == "before":
                 await asyncio.sleep(60)
             body = self.body()
-            writer.write(f"HTTP/1.1 {self.status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode())
+            head = f"HTTP/1.1 {self.status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n{self.more}\r\n"
+            writer.write(head.encode())
             if self.hangs == "drop by drop":
                 for octet in body:
                     writer.write(bytes([octet]))
@@ -111,7 +114,19 @@ def test_keys_serve_a_while_longer_when_nobody_answers_and_then_no_more(monkeypa
 
 @pytest.mark.parametrize(
     "fault",
-    ["before", "drop by drop", "404 No", "302 Elsewhere", "long", "no JSON", "no keys", "weak", "secret", "encryption"],
+    [
+        "before",
+        "drop by drop",
+        "404 No",
+        "302 Elsewhere",
+        "long",
+        "compressed",
+        "no JSON",
+        "no keys",
+        "weak",
+        "secret",
+        "encryption",
+    ],
 )
 def test_a_provider_that_fails_costs_a_bounded_time_and_nobody_else_any(
     fault: str, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +139,8 @@ def test_a_provider_that_fails_costs_a_bounded_time_and_nobody_else_any(
         "encryption": {**ONE.as_dict(private=False), "use": "enc"},
     }
 
+    bomb = gzip.compress(gzip.compress(b" " * 400_000_000, 1), 9) if fault == "compressed" else b""
+
     async def walk() -> None:
         async with published() as (publisher, keysets):
             publisher.hangs = fault if fault in {"before", "drop by drop"} else None
@@ -131,6 +148,10 @@ def test_a_provider_that_fails_costs_a_bounded_time_and_nobody_else_any(
             publisher.keys = [keys.get(fault, ONE.as_dict(private=False))]
             if fault in bodies:
                 publisher.body = lambda: bodies[fault]
+            if fault == "compressed":
+                # A kilobyte that stands for hundreds of megabytes.
+                publisher.more = "Content-Encoding: gzip, gzip\r\n"
+                publisher.body = lambda: bomb
             began, longest = time.monotonic(), 0.0
             waiting = [asyncio.create_task(keysets.find(publisher.uri, "one", "RS256")) for _ in range(5)]
             while not all(one.done() for one in waiting):
@@ -138,11 +159,27 @@ def test_a_provider_that_fails_costs_a_bounded_time_and_nobody_else_any(
                 await asyncio.sleep(0.01)
                 longest = max(longest, time.monotonic() - before)
             outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-            assert {type(one) for one in outcomes} == {ProviderUnavailable}
+            # What was answered well, and has no key for the token, is an answer.
+            expected = NotVerified if fault == "no keys" or fault in keys else ProviderUnavailable
+            assert {type(one) for one in outcomes} == {expected}
             assert publisher.asked == 1, "who waited does not ask again"
             assert time.monotonic() - began < 3
             # Others go on meanwhile.
             assert longest < 0.5
+
+    asyncio.run(walk())
+
+
+def test_a_key_that_was_withdrawn_serves_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "_FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "_AGAIN_SECONDS", 0.0)
+
+    async def walk() -> None:
+        async with published() as (publisher, keysets):
+            await keysets.find(publisher.uri, "one", "RS256")
+            publisher.keys = []
+            with pytest.raises(NotVerified):
+                await keysets.find(publisher.uri, "one", "RS256")
 
     asyncio.run(walk())
 

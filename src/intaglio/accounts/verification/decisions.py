@@ -69,6 +69,8 @@ def apply(
         faults.refuse("valid_until", f"must be in the future, {LONGEST.days} days from now at the latest")
     if faults.refused:
         raise ContentRefused("The mechanism cannot be applied for.", faults.refused)
+    if rule is not None:
+        _check_audience(connection, account_id, rule)
     applied = Mechanism(
         id=accounts.new_id(),
         account_id=account_id,
@@ -110,8 +112,21 @@ def approve(connection: Connection, chain: Chain, mechanism_id: str, now: dateti
     return _decide(connection, chain, mechanism_id, State.APPROVED, {State.APPLIED, State.AUDIT_DUE}, None, now)
 
 
+def _check_audience(connection: Connection, account_id: str, rule: dict[str, Any]) -> None:
+    """Raise `Conflict` where an issuer's tokens for this audience serve another account: they do not say whose."""
+    for other in register.every(connection):
+        same = other.rule is not None and all(other.rule[part] == rule[part] for part in ("issuer", "audience"))
+        if same and other.account_id != account_id and other.state != State.REFUSED:
+            raise Conflict(
+                "The issuer's tokens for this audience are another account's.",
+                {"rule.audience": "is in use: have the provider issue tokens for an audience of this account's own"},
+            )
+
+
 def resume(connection: Connection, chain: Chain, mechanism_id: str, now: datetime) -> Mechanism:
     """Let a suspended mechanism work again; raises `NotFound` or `Conflict`."""
+    if register.find(connection, mechanism_id).valid_until <= now:
+        raise Conflict("The mechanism's time is over: apply for a new one.", {"valid_until": "is over"})
     return _decide(connection, chain, mechanism_id, State.APPROVED, {State.SUSPENDED}, None, now, act="resumed")
 
 

@@ -31,6 +31,7 @@ _AGAIN_SECONDS = 10.0
 _PATIENCE_SECONDS = 5.0
 _MOST_BYTES = 256 * 1024
 _MOST_KEYS = 64
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 _PUBLIC = ("kty", "kid", "use", "alg", "n", "e", "crv", "x", "y")
 _KINDS: dict[str, type[RSAKey] | type[ECKey]] = {"RSA": RSAKey, "EC": ECKey}
 _CURVES = {"ES256": "P-256", "ES384": "P-384"}
@@ -101,11 +102,14 @@ class Keysets:
         found = b""
         async with (
             asyncio.timeout(_PATIENCE_SECONDS),
-            self._client.stream("GET", uri, headers={"Accept": "application/json"}) as answer,
+            self._client.stream("GET", uri, headers=_HEADERS) as answer,
         ):
             if answer.status_code != 200:
                 raise ValueError(f"HTTP status {answer.status_code}")
-            async for part in answer.aiter_bytes():
+            # A few octets can stand for gigabytes: what is compressed is not taken, so that what is counted is all.
+            if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise ValueError("the answer is compressed")
+            async for part in answer.aiter_raw():
                 found += part
                 if len(found) > _MOST_BYTES:
                     raise ValueError(f"more than {_MOST_BYTES} bytes")
@@ -121,10 +125,8 @@ def _read(octets: bytes) -> list[Published]:
     class Keys(msgspec.Struct):
         keys: list[dict[str, Any]]
 
-    found = list(_keys(msgspec.json.decode(octets, type=Keys).keys[:_MOST_KEYS]))
-    if not found:
-        raise ValueError("no key that can be used")
-    return found
+    # No key at all is an answer, too: so a provider takes back what it published.
+    return list(_keys(msgspec.json.decode(octets, type=Keys).keys[:_MOST_KEYS]))
 
 
 def _keys(told: Iterable[dict[str, Any]]) -> Iterable[Published]:

@@ -30,6 +30,9 @@ class Nonces:
         except ValueError:
             return False
         body, mac = octets[:-_TAG], octets[-_TAG:]
+        # Written in one way alone: what was used is known by its text.
+        if encoded(octets) != nonce:
+            return False
         if len(body) != 8 + _RANDOM or not hmac.compare_digest(mac, self._mac(account_id, body)):
             return False
         return now.timestamp() < int.from_bytes(body[:8], "big")

@@ -21,12 +21,9 @@ def used(connection: Connection, digests: Sequence[bytes]) -> bool:
     return found.first() is not None
 
 
-def use(connection: Connection, digests: Sequence[bytes], until: datetime) -> bool:
-    """Put all on record, or none if any is there; return whether they were. One process at a time may write."""
-    if used(connection, digests):
-        return False
+def use(connection: Connection, digests: Sequence[bytes], until: datetime) -> None:
+    """Put digests on record that were not used. One process at a time may write."""
     connection.execute(used_tokens.insert(), [{"sha256": digest, "until": until} for digest in digests])
-    return True
 
 
 def over(connection: Connection, now: datetime) -> bool:

@@ -39,7 +39,7 @@ def look(mechanisms: Sequence[Mechanism], presented: Presented, now: datetime, *
         # Unknown, another account's, not approved, over: one wording.
         usable = [one for one in usable if one.id == presented.mechanism]
         if not usable:
-            raise _refused("is none of the account's mechanisms that are approved and not over")
+            raise not_usable()
     if not usable:
         raise _refused("the account has no mechanism that is approved and not over: ask the operator")
     depth = Depth.ASSERTED if presented.token is None else Depth.PROVEN
@@ -51,6 +51,11 @@ def look(mechanisms: Sequence[Mechanism], presented: Presented, now: datetime, *
     if len(fitting) > 1:
         raise _refused("is needed: the account has several mechanisms")
     return fitting[0]
+
+
+def not_usable() -> NotVerified:
+    """Return the refusal of a mechanism that is unknown, another account's, not approved, or over."""
+    return _refused("is none of the account's mechanisms that are approved and not over")
 
 
 def _refused(reason: str, field: str = _FIELD) -> NotVerified:

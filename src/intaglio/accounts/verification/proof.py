@@ -1,6 +1,9 @@
 """Use case: find out by what a request's subject was verified, and by a token if the mechanism asks for one."""
 
+import asyncio
 import hashlib
+import logging
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,11 +13,11 @@ from sqlalchemy import Connection
 from intaglio.accounts.certified import Certified
 from intaglio.accounts.policy import Policy
 from intaglio.accounts.register import Account
-from intaglio.accounts.verification import evidence, once, rule, token
+from intaglio.accounts.verification import evidence, once, register, rule, token
 from intaglio.accounts.verification.evidence import Evidence
 from intaglio.accounts.verification.jwks import Keysets
 from intaglio.accounts.verification.nonce import Nonces
-from intaglio.accounts.verification.presented import Presented
+from intaglio.accounts.verification.presented import Presented, not_usable
 from intaglio.accounts.verification.register import Mechanism
 from intaglio.clock import Clock
 from intaglio.database.commits import Commits
@@ -23,16 +26,20 @@ from intaglio.keys.sealing import SealingKey
 from intaglio.ledger.writer import Chain
 from intaglio.pki.hierarchy import Hierarchy
 
+_log = logging.getLogger("intaglio.verification")
+
 # Longer than any rule lets a token live, with what clocks may differ.
 _REMEMBERED = timedelta(seconds=2 * 3600)
 
 
 class Proof(msgspec.Struct, frozen=True):
-    """A token that was verified; `once` are the digests that may be used once, `until` how long that is watched.
+    """A token that was verified under `mechanism`.
 
-    `evidence` is the token as it is kept, until `erase_at`.
+    `once` are the digests that may be used once, `until` how long that is watched. `evidence` is the token as it is
+    kept, until `erase_at`.
     """
 
+    mechanism: Mechanism
     issuer: str
     sha256: str
     mapping: dict[str, str]
@@ -64,7 +71,9 @@ class Prover:
         *,
         evidence_days: int,
         loopback_http: bool,
+        overwrite: Callable[[], bool],
     ) -> None:
+        """Take what overwrites, in the database's files, what was erased; it says whether it could."""
         self._commits = commits
         self._clock = clock
         self._keysets = keysets
@@ -72,6 +81,7 @@ class Prover:
         self._sealing = sealing
         self._evidence_days = evidence_days
         self._loopback_http = loopback_http
+        self._overwrite = overwrite
 
     async def close(self) -> None:
         """Close the connections to providers."""
@@ -84,6 +94,8 @@ class Prover:
             await self._commits.write(lambda connection: once.forget(connection, now))
         if await self._commits.read(lambda connection: evidence.overdue(connection, now)):
             await self._commits.write(lambda connection: evidence.erase_overdue(connection, chain, now))
+            if not await asyncio.to_thread(self._overwrite):
+                _log.warning("what was erased is in the write-ahead log until its next checkpoint")
 
     async def prove(
         self, account: Account, policy: Policy, mechanism: Mechanism, presented: Presented, certified: Certified
@@ -118,6 +130,7 @@ class Prover:
         # 5
         mapping = rule.compare(approved, found.claims, certified, policy)
         return Proof(
+            mechanism,
             approved.issuer,
             found.sha256,
             mapping,
@@ -140,9 +153,24 @@ def details(mechanism: Mechanism, presented: Presented, proof: Proof | None) -> 
     }
 
 
-def use(connection: Connection, proof: Proof) -> NotVerified | None:
-    """Have a token serve this once; answer the refusal if it did before."""
-    return None if once.use(connection, proof.once, proof.until) else replayed()
+def refusal(connection: Connection, proof: Proof, at: datetime, beside: set[bytes]) -> NotVerified | None:
+    """Return why a proof no longer serves: the mechanism is another by now, or the token was used.
+
+    `beside` are the digests of those that are recorded together; the proof's are added.
+    """
+    # Keys were fetched since the mechanism was looked at, and a key taken: that takes seconds.
+    mechanism = register.find(connection, proof.mechanism.id)
+    if mechanism.version != proof.mechanism.version or not mechanism.usable(at):
+        return not_usable()
+    if beside.intersection(proof.once) or once.used(connection, proof.once):
+        return replayed()
+    beside.update(proof.once)
+    return None
+
+
+def use(connection: Connection, proof: Proof) -> None:
+    """Have it on record that a token served."""
+    once.use(connection, proof.once, proof.until)
 
 
 def replayed() -> NotVerified:
