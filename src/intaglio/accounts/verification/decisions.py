@@ -69,7 +69,7 @@ def apply(
         faults.refuse("valid_until", f"must be in the future, {LONGEST.days} days from now at the latest")
     if faults.refused:
         raise ContentRefused("The mechanism cannot be applied for.", faults.refused)
-    if rule is not None:
+    if rule is not None and rule["binding"] == "request":
         _check_audience(connection, account_id, rule)
     applied = Mechanism(
         id=accounts.new_id(),
@@ -113,9 +113,13 @@ def approve(connection: Connection, chain: Chain, mechanism_id: str, now: dateti
 
 
 def _check_audience(connection: Connection, account_id: str, rule: dict[str, Any]) -> None:
-    """Raise `Conflict` where an issuer's tokens for this audience serve another account: they do not say whose."""
+    """Raise `Conflict` where an issuer's tokens for this audience serve another account.
+
+    What binds them to a request's body does not say whose request it is; a nonce that was fetched here does.
+    """
+    parts = ("issuer", "audience", "binding")
     for other in register.every(connection):
-        same = other.rule is not None and all(other.rule[part] == rule[part] for part in ("issuer", "audience"))
+        same = other.rule is not None and all(other.rule[part] == rule[part] for part in parts)
         if same and other.account_id != account_id and other.state != State.REFUSED:
             raise Conflict(
                 "The issuer's tokens for this audience are another account's.",
