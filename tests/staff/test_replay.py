@@ -34,7 +34,7 @@ from intaglio.staff.statement import Deed, signed
 from onboarded import small_home
 
 # Later than the homes that are made below.
-NOW = datetime.now(UTC) + timedelta(minutes=3)
+NOW = datetime.now(UTC) + timedelta(hours=1)
 ACCOUNT = CreateAccount("A", Kind.INDIVIDUAL, Hierarchy.PRODUCTION, None, None, {})
 
 

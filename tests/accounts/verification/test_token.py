@@ -189,7 +189,8 @@ def test_keys_come_by_https(uri: str, anywhere: bool, loopback: bool) -> None:
 
 
 def test_a_header_of_odd_types_is_refused_before_anything_is_signed() -> None:
-    for odd in ([], {}, 7):
+    odds: tuple[Any, ...] = ([], {}, 7)
+    for odd in odds:
         parts = [json.dumps(one).encode() for one in ({"alg": "RS256", "typ": odd}, {"iss": CLAIMS["iss"]})]
         with pytest.raises(NotVerified, match="refused"):
             token.read(".".join([*map(token.encoded, parts), "AA"]), RULE)
