@@ -8,7 +8,8 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip, sys, venv; sys.exit(sys
 CUSTODY ?= software
 PARALLEL := --numprocesses 2 --dist loadfile
 WITH_KEYS := tests/signing tests/timestamping tests/api/test_walk.py tests/cli/test_init.py \
-	tests/cli/test_onboarding.py tests/client/test_end_to_end.py tests/ceremony/test_flows.py
+	tests/cli/test_onboarding.py tests/client/test_end_to_end.py tests/ceremony/test_flows.py \
+	--ignore tests/signing/test_sandbox.py --ignore tests/signing/test_chosen_profiles.py
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 export INTAGLIO_HOME ?= intaglio-home

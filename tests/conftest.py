@@ -9,6 +9,8 @@ from custody import begin, end, init_options
 from served import Partner, Served, free_port, make_partner
 
 os.environ.pop("INTAGLIO_HOME", None)
+# Hundreds of commands are run: what they load is compiled once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Before any test asks: a module reads its configuration once in a process.
 begin()
 
