@@ -60,7 +60,8 @@ def withdraw(
 ) -> None:
     """Record that an issuing CA is accredited no more; one person is enough, and a second later nothing is."""
     now = datetime.now(UTC)
-    acted = alone(open_home(home), key_of(acting, secret), "accreditation.withdraw", {"issuer": issuer}, now)
+    about = {"issuer": issuer, "reason": reason}
+    acted = alone(open_home(home), key_of(acting, secret), "accreditation.withdraw", about, now)
     with transaction(acted.engine) as connection:
         gone = changes.withdraw_accreditation(connection, acted.chain, issuer, reason, now)
     say(gone, f"{issuer} is accredited no more.", as_json=as_json)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from enum import StrEnum
 from importlib.resources import files
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 from cryptography import x509
@@ -27,18 +27,6 @@ ADOBE_ARCHIVE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.840.113583
 # Purposes of which a signing certificate has one at least: RFC 9336, Adobe's, Microsoft's.
 DOCUMENT_SIGNING = frozenset({"1.3.6.1.5.5.7.3.36", "1.2.840.113583.1.1.5", "1.3.6.1.4.1.311.10.3.12"})
 
-USAGES = (
-    "digital_signature",
-    "content_commitment",
-    "key_encipherment",
-    "data_encipherment",
-    "key_agreement",
-    "key_cert_sign",
-    "crl_sign",
-    "encipher_only",
-    "decipher_only",
-)
-
 Usage = Literal[
     "digital_signature",
     "content_commitment",
@@ -50,6 +38,7 @@ Usage = Literal[
     "encipher_only",
     "decipher_only",
 ]
+USAGES: tuple[Usage, ...] = get_args(Usage)
 
 
 class Holder(StrEnum):

@@ -16,7 +16,6 @@ from intaglio.errors import NotAllowed, RequestRefused, Unauthenticated
 from intaglio.ledger.entry import Event
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.service.home import Home
-from intaglio.service.staffing import founded
 from intaglio.staff import register
 from intaglio.staff.approvals import Approval
 from intaglio.staff.register import Known
@@ -46,7 +45,7 @@ def alone(
     if not guarded:
         return home
     with reading(home.engine) as connection:
-        if not founded(connection):
+        if not register.founded(connection):
             return home
     known, opened = known_for(home, key, act, now)
     with recorded_denial(home, known, act, now):

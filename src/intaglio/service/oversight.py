@@ -18,7 +18,6 @@ from intaglio.service.acting import Opens, acting_for, check_right, known_for, r
 from intaglio.service.acts import ACTS
 from intaglio.service.home import Home
 from intaglio.service.roster import locked
-from intaglio.service.staffing import founded
 from intaglio.staff import approvals, register
 from intaglio.staff.approvals import Approval, State, is_asked
 from intaglio.staff.register import Known, Person
@@ -51,7 +50,7 @@ def submit(home: Home, key: Opens | None, act: str, parameters: msgspec.Struct, 
     # 1
     with reading(home.engine) as connection:
         seen = found.look(home, connection, parameters, now)
-        staffed = founded(connection)
+        staffed = register.founded(connection)
     if not seen.guarded:
         return Outcome(done=True, result=msgspec.to_builtins(_carry_out(home, act, parameters, now)))
     if not staffed:
@@ -185,7 +184,7 @@ def check_ceremony(home: Home, script: str, transcript: str | None) -> None:
     What was agreed on is held once; `transcript` names the one that is gone on with.
     """
     with reading(home.engine) as connection:
-        if not founded(connection):
+        if not register.founded(connection):
             return
         begun = writer.bodies(connection, "ceremony.begun")
         if any(one.reference == transcript for one in begun if transcript is not None):

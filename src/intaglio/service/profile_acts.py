@@ -19,7 +19,7 @@ from intaglio.pki.profiles import Profile
 from intaglio.service.act import Act, Seen, says
 from intaglio.service.home import Home
 from intaglio.service.profiles import check_accreditable, check_trial, check_usable
-from intaglio.service.staffing import founded
+from intaglio.staff.register import founded
 from intaglio.staff.replayed import Done
 
 

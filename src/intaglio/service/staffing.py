@@ -63,11 +63,6 @@ def read_key(csr: str) -> PersonKey:
     raise ContentRefused("Not a key for a person.", {"csr": "must be Ed25519 or P-256 (intaglio staff key makes one)"})
 
 
-def founded(connection: Connection) -> bool:
-    """Return whether there is staff."""
-    return bool(register.every(connection))
-
-
 def found(home: Home, founders: Sequence[tuple[str, str]], now: datetime) -> list[Person]:
     """Take in the first security officers, names and CSRs (PEM) of at least two; later again only if none can act.
 
@@ -84,7 +79,7 @@ def found(home: Home, founders: Sequence[tuple[str, str]], now: datetime) -> lis
     if len({fingerprint(key) for _, key, _ in people}) != len(people):
         raise ContentRefused("Two people have one key.", {"csr": "each person has a key of their own"})
     with reading(home.engine) as connection:
-        again = founded(connection)
+        again = register.founded(connection)
         able = register.deciders(connection, Role.SECURITY_OFFICER, now)
         if able >= LEAST_FOUNDERS:
             raise Conflict("There is staff already.", {"person": "ask for it: intaglio staff enrol"})

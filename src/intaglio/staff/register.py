@@ -169,6 +169,11 @@ def named(connection: Connection, name: str) -> Person:
     return find(connection, name) if row is None else _person(row)
 
 
+def founded(connection: Connection) -> bool:
+    """Return whether there is, or was, anybody."""
+    return connection.execute(select(staff.c.id).limit(1)).first() is not None
+
+
 def every(connection: Connection) -> list[Person]:
     """Return everybody who is or was there, in the order in which they came."""
     return [_person(row) for row in connection.execute(select(staff).order_by(staff.c.created_at, staff.c.name))]
