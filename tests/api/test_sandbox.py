@@ -215,16 +215,22 @@ def test_ocsp_answers_unknown_about_the_account_alone(partner: Partner, organiza
     neighbour = organization.post("/identity", {}).json()
     issuer = x509.load_pem_x509_certificate(partner.get("/trustchain").json()["trustchain"][0].encode())
 
-    def status(identity: dict[str, str]) -> ocsp.OCSPCertStatus:
+    def answer(identity: dict[str, str]) -> httpx.Response:
         certificate = x509.load_pem_x509_certificate(identity["signing_cert"].encode())
         asked = ocsp.OCSPRequestBuilder().add_certificate(certificate, issuer, SHA256()).build()
         sent = {"content": asked.public_bytes(Encoding.DER), "headers": {"content-type": "application/ocsp-request"}}
-        response = httpx.post(f"{served.public}/ocsp", **sent)  # type: ignore[arg-type]
+        return httpx.post(f"{served.public}/ocsp", **sent)  # type: ignore[arg-type]
+
+    def status(identity: dict[str, str]) -> ocsp.OCSPCertStatus:
+        response = answer(identity)
         found = ocsp.load_der_ocsp_response(response.content).certificate_status
         assert (response.headers["cache-control"] == "no-store") == (found == ocsp.OCSPCertStatus.UNKNOWN)
         return found
 
     # asked before, so that a remembered answer would be told again
+    remembered = answer(made).content
+    time.sleep(1.1)  # made anew, it would have a later thisUpdate
+    assert answer(made).content == remembered
     assert status(made) == status(neighbour) == ocsp.OCSPCertStatus.GOOD
     fail(partner, {"failure": "ocsp_unknown", "remaining": 3})
     assert status(neighbour) == ocsp.OCSPCertStatus.GOOD

@@ -313,7 +313,7 @@ def test_for_production_no_statement_asks_of_sandboxes(home: Home) -> None:
         connection.execute(update(quotas).where(quotas.c.account_id == account_id).values(granted=10))
     event.listen(home.engine, "before_cursor_execute", listen)
     assert asyncio.run(walk(caller(home, account_id), ADMINISTRATION)) == 0
-    assert asyncio.run(walk(caller(home), JOHN_DOE)) == 2
+    assert asyncio.run(walk(caller(home), JOHN_DOE)) == 1
 
 
 def test_with_too_many_identities_alive_the_clock_is_not_set(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

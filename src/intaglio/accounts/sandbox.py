@@ -9,11 +9,12 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Integer, String, Table, select
+from sqlalchemy import BigInteger, Column, Connection, ForeignKey, Integer, String, Table, bindparam, select
 
 from intaglio.accounts.register import accounts
 from intaglio.database.engine import bump_sandboxes
 from intaglio.database.schema import metadata
+from intaglio.database.statement import Statement
 from intaglio.errors import Conflict, ContentRefused, Malformed, NotFound
 from intaglio.pki.hierarchy import Hierarchy
 
@@ -121,6 +122,17 @@ def find(connection: Connection, account_id: str) -> Sandbox:
     )
     forced = {Failure(one.failure): one.remaining for one in failures}
     return Sandbox(failures=forced) if row is None else Sandbox(timedelta(seconds=row.ahead_seconds), row.era, forced)
+
+
+_clock = Statement(
+    select(sandboxes.c.ahead_seconds, sandboxes.c.era).where(sandboxes.c.account_id == bindparam("account"))
+)
+
+
+def clock(connection: Connection, account_id: str) -> tuple[timedelta, int]:
+    """Return how far an account's clock is ahead, and its era; asked for each commit of its identities."""
+    row = _clock.run(connection, [{"account": account_id}]).one_or_none()
+    return (timedelta(0), 0) if row is None else (timedelta(seconds=row.ahead_seconds), row.era)
 
 
 def advance(connection: Connection, account_id: str, by: timedelta) -> Sandbox:

@@ -49,7 +49,10 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Answers:
-    """What this process has answered and may answer again; `forget` when a revocation may have happened."""
+    """What this process has answered and may answer again; `forget` when a revocation may have happened.
+
+    What the sandbox of a test account may change, its clock and what is to be unknown, is kept apart: `forget_tests`.
+    """
 
     def __init__(
         self,
@@ -75,6 +78,7 @@ class Answers:
         self._commits = commits
         self._by_hashes: dict[tuple[str, bytes, bytes], str] = {}
         self._remembered: dict[bytes, Response] = {}
+        self._of_tests: dict[bytes, Response] = {}
         self._publishing: dict[str, asyncio.Lock] = {}
         # What was read before `forget` must not be remembered after it.
         self._generation = 0
@@ -93,11 +97,17 @@ class Answers:
         """Drop every remembered response."""
         self._generation += 1
         self._remembered.clear()
+        self._of_tests.clear()
         self._statuses.clear()
+
+    def forget_tests(self) -> None:
+        """Drop what a test account could have changed: what is remembered of production stays."""
+        self._generation += 1
+        self._of_tests.clear()
 
     async def ocsp(self, request: bytes, now: datetime) -> Response:
         """Return the OCSPResponse to a DER request; raises `Malformed`."""
-        remembered = self._remembered.get(request)
+        remembered = self._remembered.get(request) or self._of_tests.get(request)
         # Half its time is the age at which a pre-produced response gives way to a new one (RFC 5019 §2.2.4).
         if (
             remembered is not None
@@ -138,12 +148,13 @@ class Answers:
             current=question.nonce is None
             and all(one.known and (one.this_update is None or one.this_update <= now) for one in answers),
         )
-        # The clock of a test account may leap: what is told of its certificates is told anew each time.
+        # What is told by another clock than ours does not stay true for as long.
         lasting = response.current and all(one.this_update is None for one in answers)
         if lasting and len(request) <= _LONGEST_REMEMBERED and generation == self._generation:
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[request] = response
+            kept = self._of_tests if responder.test else self._remembered
+            if len(kept) >= _MOST_REMEMBERED:
+                kept.clear()
+            kept[request] = response
         return response
 
     def _answer(
@@ -160,7 +171,8 @@ class Answers:
         if not self._responders[issuer].test or standing is None or standing.account_id is None:
             return told, None
         time, unknown = self._told_by(connection, standing.account_id, now)
-        told = msgspec.structs.replace(told, this_update=max(time, standing.not_before))
+        if time != now or standing.not_before > now:
+            told = msgspec.structs.replace(told, this_update=max(time, standing.not_before))
         return told, standing.account_id if unknown else None
 
     async def _unknown(self, answer: Answer, account_id: str, now: datetime) -> Answer:

@@ -123,6 +123,7 @@ def compose(home: Home, clock: Clock) -> Service:
         serving.news.set()
 
     def sandboxes_changed() -> None:
+        engine.answers.forget_tests()
         engine.live.drop_beginning(SANDBOXED)
 
     sessions = Sessions(commits, secret, settings.token_lifetime, changed, sandboxes_changed)

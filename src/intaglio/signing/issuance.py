@@ -63,15 +63,11 @@ class Issuance:
 
     def record(self, connection: Connection, wanted: Sequence[Issued]) -> list[IntaglioError | None]:
         """Spend token and quota and write certificate, identity and entry of each; answer None, or the refusal."""
-        moved = [None if one.sandbox is None else _moved(connection, one, one.sandbox) for one in wanted]
-        if any(moved):
-            rest = iter(
-                self.record(connection, [one for one, refused in zip(wanted, moved, strict=True) if refused is None])
-            )
-            return [one or next(rest) for one in moved]
-        refusals: list[IntaglioError | None]
+        refusals = _moved(connection, wanted)
         beside: set[bytes] = set()
-        refusals = [None if one.proof is None else refusal(connection, one.proof, one.at, beside) for one in wanted]
+        for place, one in enumerate(wanted):
+            if refusals[place] is None and one.proof is not None:
+                refusals[place] = refusal(connection, one.proof, one.at, beside)
         places = [place for place, refused in enumerate(refusals) if refused is None]
         accounts = [wanted[place].identity.account_id for place in places]
         for place, spent in zip(places, quota.spend(connection, Resource.IDENTITIES, accounts), strict=True):
@@ -91,9 +87,13 @@ class Issuance:
         return refusals
 
 
-def _moved(connection: Connection, one: Issued, made_by: Sandbox) -> Conflict | None:
-    """Return the refusal of an identity begun before its account's clock was set, which would live for too long."""
-    found = sandbox.find(connection, one.identity.account_id)
-    if (found.ahead, found.era) == (made_by.ahead, made_by.era):
-        return None
-    return Conflict("The account's clock was set meanwhile: try again.", {"clock": "was set meanwhile"})
+def _moved(connection: Connection, wanted: Sequence[Issued]) -> list[IntaglioError | None]:
+    """Refuse what was begun before its account's clock was set, which would live for too long; None for the others."""
+    of_tests = {one.identity.account_id for one in wanted if one.sandbox is not None}
+    stand = {account_id: sandbox.clock(connection, account_id) for account_id in of_tests}
+    return [
+        None
+        if one.sandbox is None or stand[one.identity.account_id] == (one.sandbox.ahead, one.sandbox.era)
+        else Conflict("The account's clock was set meanwhile: try again.", {"clock": "was set meanwhile"})
+        for one in wanted
+    ]
