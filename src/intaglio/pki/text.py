@@ -64,8 +64,10 @@ class _Scripts(dict[str, int | None]):
     """With whom a character can stand in a word, a bit for each row of `_ALONE` and `_TOGETHER`; None: in no word.
 
     Asked once for each character: the library lets go of the interpreter at each call, and getting it back from busy
-    threads costs many times the answer.
+    threads costs many times the answer. It does not grow with what is sent.
     """
+
+    _MOST = 8192
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +79,10 @@ class _Scripts(dict[str, int | None]):
         self._set.Compile()
 
     def __missing__(self, character: str) -> int | None:
-        rows = self._set.Match(character)
+        # No row at all is None.
+        rows = self._set.Match(character) or ()
+        if len(self) >= self._MOST:
+            self.clear()
         # Row 0 is what words are made of.
         found = self[character] = sum(1 << row for row in rows if row) if 0 in rows else None
         return found
