@@ -6,10 +6,12 @@ VENV := .venv
 PYTHON ?= $(shell /usr/bin/python3 -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo /usr/bin/python3 || echo python3)
 CUSTODY ?= software
+DATABASE ?= sqlite
 PARALLEL := --numprocesses 2 --dist loadfile
 WITH_KEYS := tests/signing tests/timestamping tests/api/test_walk.py tests/cli/test_init.py \
 	tests/cli/test_onboarding.py tests/client/test_end_to_end.py tests/ceremony/test_flows.py \
 	--ignore tests/signing/test_sandbox.py --ignore tests/signing/test_chosen_profiles.py
+WITH_STORE := tests/api/test_walk.py tests/api/test_refusals.py tests/api/test_sandbox.py tests/cli/test_onboarding.py
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 export INTAGLIO_HOME ?= intaglio-home
@@ -30,12 +32,13 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## Sign a real contract for the long term (PDF=my.pdf takes yours, CUSTODY=softhsm keeps keys on a token)
 	@CUSTODY=$(CUSTODY) scripts/demo $(PDF)
 
-check: $(STAMP) lint ## Style, types, floors, and all tests (CUSTODY=softhsm: with every key on a token)
+check: $(STAMP) lint ## Style, types, floors, all tests (CUSTODY=softhsm: keys on a token; DATABASE=postgresql)
 	@scripts/packages test
-	INTAGLIO_TEST_CUSTODY=$(CUSTODY) $(BIN)/pytest $(PARALLEL)
+	INTAGLIO_TEST_CUSTODY=$(CUSTODY) INTAGLIO_TEST_DATABASE=$(DATABASE) $(BIN)/pytest $(PARALLEL)
 
-test: check ## Everything that CI does: all checks, then what works with keys again with every key on a token
+test: check ## Everything that CI does: all checks, then with every key on a token, then on PostgreSQL
 	INTAGLIO_TEST_CUSTODY=softhsm $(BIN)/pytest $(PARALLEL) $(WITH_KEYS)
+	INTAGLIO_TEST_DATABASE=postgresql $(BIN)/pytest $(PARALLEL) $(WITH_STORE)
 
 nightly: $(STAMP) ## The property tests of names and policies, with 100,000 cases each
 	INTAGLIO_CASES=100000 $(BIN)/pytest --numprocesses 2 --timeout 0 -m hypothesis tests/accounts tests/pki/test_subject.py

@@ -4,6 +4,7 @@ Unknown keys refuse start-up: a misspelt limit must not silently be no limit.
 """
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,8 @@ import msgspec
 from intaglio.errors import Conflict, ContentRefused, KeyUnavailable
 
 FILE_NAME = "intaglio.toml"
+# user:password@ before the host, or a parameter of libpq.
+_PASSWORD = re.compile(r"^//[^/?#@:]*:[^@]*@|[?&]password=")
 
 Algorithm = Literal["rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384"]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -37,7 +40,10 @@ class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the state lives; a relative SQLite path is relative to the home folder."""
+    """Where the state lives: a URL of SQLite or PostgreSQL, or `env:NAME` or `file:PATH` that holds it.
+
+    Paths that are relative are relative to the home folder.
+    """
 
     url: str = "sqlite:///intaglio.db"
 
@@ -219,17 +225,32 @@ def load(home: Path) -> Settings:
         raise ContentRefused(f"{path}: {error}", {"settings": str(error)}) from error
 
 
+def fault_of_database(reference: str) -> str | None:
+    """Return what keeps a database's URL, or where it is read from, out of the settings: a password, above all."""
+    scheme, _, rest = reference.partition(":")
+    if scheme in {"env", "file"} and rest:
+        return None
+    if scheme not in {"sqlite", "postgresql"} or not rest.startswith("//"):
+        return "must be sqlite:///PATH, postgresql://…, env:NAME or file:PATH"
+    if _PASSWORD.search(rest):
+        return "has a password in it: put the URL into a file (file:PATH, mode 0600) or a variable (env:NAME)"
+    return None
+
+
 def database_url(settings: Settings, home: Path) -> str:
-    """Return the SQLAlchemy URL, relative SQLite paths resolved against `home`."""
+    """Return the URL, relative SQLite paths resolved against `home`; raises `ContentRefused` or `KeyUnavailable`."""
     url = settings.database.url
+    fault = fault_of_database(url)
+    if fault is not None:
+        raise ContentRefused("The database URL cannot be used.", {"database.url": fault})
     prefix = "sqlite:///"
     if url.startswith(prefix) and not url.startswith("sqlite:////"):
         return prefix + str((home / url.removeprefix(prefix)).resolve())
-    if url.startswith("env:"):
-        name = url.removeprefix("env:")
-        if name not in os.environ:
-            raise ContentRefused("The database URL cannot be used.", {"database.url": f"{name} is not set"})
-        return os.environ[name]
+    if url.startswith(("env:", "file:")):
+        found = _secret(url, home, "database.url", "the database's URL").strip()
+        if not found:
+            raise ContentRefused("The database URL cannot be used.", {"database.url": f"there is nothing at {url}"})
+        return found
     return url
 
 

@@ -68,7 +68,8 @@ TABLES = (
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
     made = open_engine(f"sqlite:///{tmp_path / 'test.db'}", new=True)
-    migrate(made)
+    with transaction(made) as connection:
+        migrate(connection)
     with transaction(made) as connection:
         account = register.Account("a", "A", Kind.INDIVIDUAL, Hierarchy.TEST, None, None, register.State.ACTIVE, NOW)
         register.add(connection, account, starting_policy(Kind.INDIVIDUAL, None, None), "test")

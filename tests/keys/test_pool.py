@@ -33,7 +33,8 @@ P256 = KeyAlgorithm.P_256
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
     made = open_engine(f"sqlite:///{tmp_path / 'test.db'}", new=True)
-    migrate(made)
+    with transaction(made) as connection:
+        migrate(connection)
     return made
 
 

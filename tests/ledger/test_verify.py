@@ -18,7 +18,8 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
 @pytest.fixture
 def engine(tmp_path: Path) -> Engine:
     made = open_engine(f"sqlite:///{tmp_path / 'test.db'}", new=True)
-    migrate(made)
+    with transaction(made) as connection:
+        migrate(connection)
     with transaction(made) as connection:
         for number in range(10):
             Chain("test").append(connection, [Event(NOW, "signature.made", details={"number": number})])

@@ -16,6 +16,7 @@ from sqlalchemy import Column, Connection, ForeignKey, LargeBinary, String, Tabl
 from intaglio.accounts.register import new_id
 from intaglio.database.engine import bump_revision
 from intaglio.database.schema import Instant, metadata
+from intaglio.database.statement import storable
 from intaglio.errors import Conflict, ContentRefused, NotFound, Unauthenticated
 from intaglio.revocation.register import serial_text
 
@@ -140,7 +141,8 @@ def by_fingerprint(connection: Connection, sha256: str) -> ClientCertificate | N
 
 def authenticate(connection: Connection, api_key: str, api_secret: str) -> Credential:
     """Return the credential that key and secret open; raises `Unauthenticated`, the same for every reason."""
-    row = connection.execute(select(credentials).where(credentials.c.api_key == api_key)).one_or_none()
+    asked = select(credentials).where(credentials.c.api_key == storable(api_key))
+    row = connection.execute(asked).one_or_none()
     # An unknown key costs the same comparison as a known one.
     stored = bytes(32) if row is None else bytes(row.secret_hash)
     right = hmac.compare_digest(stored, _hash(api_secret))

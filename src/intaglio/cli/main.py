@@ -116,6 +116,14 @@ def init(
     master_key: Annotated[
         str, typer.Option(help="Where the master key is: file:PATH (made, 0600) or env:NAME (must be set).")
     ] = "file:master.key",
+    database: Annotated[
+        str | None,
+        typer.Option(
+            help="PostgreSQL in place of a file: postgresql://USER@HOST/NAME, or where the URL is, if it has a "
+            "password: env:NAME or file:/ABSOLUTE/PATH (0600).",
+            show_default="SQLite in the home",
+        ),
+    ] = None,
     hsm_module: Annotated[
         str | None, typer.Option(help="PKCS#11 module of an HSM: keys are made and kept there.", show_default="none")
     ] = None,
@@ -155,6 +163,7 @@ def init(
         tsa_algorithm=tsa_algorithm,
         offline_root=offline_root,
         master_key=master_key,
+        database=database,
         hsm=_hsm(hsm_module, hsm_token, hsm_serial, hsm_pin, hsm_identities),
     )
     opened = initialise(home, beginning, datetime.now(UTC), progress)

@@ -24,7 +24,7 @@ from intaglio.service.sampling import sampling
 def serve(path: Path, *, as_json: bool) -> None:
     """Serve from the home at `path` until SIGTERM."""
     wait_turns()
-    opened = open_home(path, actor="service")
+    opened = open_home(path, actor="service", lasting=True)
     logs.configure(opened.settings.log.level)
     uvloop.run(_serve(opened, as_json=as_json))
 

@@ -3,59 +3,41 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
-from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, select, update
+from sqlalchemy import Connection, Engine, inspect, select, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from intaglio.database import postgresql, sqlite
 from intaglio.database.schema import revision
 from intaglio.errors import ContentRefused, StoreUnavailable
 
 
-def open_engine(url: str, *, new: bool = False) -> Engine:
-    """Return an engine for `url`; SQLite is opened in WAL mode with `synchronous=FULL`.
+def open_engine(url: str, *, new: bool = False, lasting: bool = False) -> Engine:
+    """Return an engine for the URL of a SQLite file or a PostgreSQL database, opened so that a commit is durable.
 
-    Raises `ContentRefused` for a URL that cannot be used, `StoreUnavailable` when there is no such file: only a `new`
-    service begins with an empty database.
+    One writer at a time begins a transaction, and a reader sees one moment. `lasting` is for a process that serves: it
+    keeps its connections to a server. Raises `ContentRefused` for a URL that
+    cannot be used, `StoreUnavailable` when there is no such file: only a `new` service begins with an empty database.
     """
     try:
         parsed = make_url(url)
-        if parsed.get_backend_name() != "sqlite":
-            return create_engine(parsed, pool_pre_ping=True)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+    except ArgumentError as error:
         raise ContentRefused("The database URL cannot be used.", {"database.url": str(error)}) from error
-    if not new and not Path(parsed.database or "").is_file():
-        raise StoreUnavailable(f"there is no database at {parsed.database}: restore it, or correct database.url")
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": 5.0})
-
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: Any) -> None:
-        # Python's own transaction control is off so that BEGIN IMMEDIATE below is the only one.
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        # A destroyed key must not linger in free pages.
-        cursor.execute("PRAGMA secure_delete=ON")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A writer takes its lock at once: read-then-write can't be overtaken in between.
-        reading = connection.get_execution_options().get("reading", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-
-    return engine
+    match parsed.get_backend_name():
+        case "sqlite":
+            return sqlite.open_engine(parsed, new=new)
+        case "postgresql":
+            return postgresql.open_engine(parsed, lasting=lasting)
+    kinds = "must begin with sqlite:/// or postgresql://"
+    raise ContentRefused("The database URL cannot be used.", {"database.url": kinds})
 
 
 def unavailable(error: SQLAlchemyError) -> StoreUnavailable:
     """Return the fault that stands for an error of the database."""
     # The driver's own sentence: SQLAlchemy's repeats the statement and its parameters.
     said = str(getattr(error, "orig", None) or type(error).__name__)
-    if "no such table" in said or "no such column" in said:
+    if any(one in said for one in ("no such table", "no such column", 'relation "', 'column "')):
         said += "; it is of an older version: start the service once (intaglio serve), which brings it up to date"
     return StoreUnavailable(f"the database failed: {said}")
 
@@ -93,30 +75,32 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 def truncate_log(engine: Engine) -> bool:
     """Have what was overwritten gone from SQLite's write-ahead log, too; return whether readers let it be."""
-    if engine.dialect.name != "sqlite":
-        return True
-    connection = engine.raw_connection()
-    try:
-        cursor = connection.cursor()
-        # Waits for readers as long as any statement waits.
-        busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        cursor.close()
-    finally:
-        connection.close()
-    return not busy
+    return engine.dialect.name != "sqlite" or sqlite.truncate_log(engine)
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the schema to this version's."""
+def is_empty(connection: Connection) -> bool:
+    """Return whether there is no table yet."""
+    return not inspect(connection).get_table_names()
+
+
+def check_durable(connection: Connection) -> None:
+    """Raise `StoreUnavailable` if what is committed may be lost."""
+    if connection.dialect.name == "postgresql":
+        postgresql.check_durable(connection)
+
+
+def migrate(connection: Connection) -> None:
+    """Bring the schema to this version's, within a transaction."""
     # Needed when a service is made or starts, and slow to load for every other command.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
+    if connection.dialect.name == "postgresql":
+        postgresql.take_time(connection)
     config = Config()
     config.set_main_option("script_location", str(files("intaglio.database") / "migrations"))
-    with transaction(engine) as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def bump_revision(connection: Connection) -> None:

@@ -12,6 +12,11 @@ from sqlalchemy.sql.dml import Insert, Update
 from sqlalchemy.sql.selectable import Select
 
 
+def storable(sent: str) -> str:
+    """Return what somebody sent as a text that a database can look for: none holds NUL, and PostgreSQL takes none."""
+    return sent.replace("\0", "\ufffd")
+
+
 class _Place(NamedTuple):
     """What stands at one place of the driver's parameters: a named value of each row, or a constant."""
 

@@ -112,7 +112,7 @@ def recorded(connection: Connection, chain: str | None = None) -> Iterator[Recor
     query = select(ledger).order_by(ledger.c.chain, ledger.c.sequence)
     if chain is not None:
         query = query.where(ledger.c.chain == chain)
-    for row in connection.execution_options(yield_per=1000).execute(query):
+    for row in connection.execute(query, execution_options={"yield_per": 1000}):
         yield Recorded(*row)
 
 

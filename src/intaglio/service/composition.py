@@ -18,7 +18,7 @@ from intaglio.accounts.verification.nonce import Nonces
 from intaglio.accounts.verification.proof import Prover
 from intaglio.clock import Clock, SystemClock
 from intaglio.database.commits import Commits
-from intaglio.database.engine import migrate, reading, truncate_log
+from intaglio.database.engine import check_durable, migrate, transaction, truncate_log
 from intaglio.errors import IntaglioError, StoreUnavailable
 from intaglio.keys.lanes import Lanes
 from intaglio.keys.live import LiveKeys
@@ -74,8 +74,9 @@ class Service:
 def compose(home: Home, clock: Clock) -> Service:
     """Return the service of an opened home; raises `KeyUnavailable` when a key does not open."""
     settings = home.settings
-    migrate(home.engine)
-    with reading(home.engine) as connection:
+    with transaction(home.engine) as connection:
+        check_durable(connection)
+        migrate(connection)
         if not home.chain.begun(connection):
             raise StoreUnavailable("the database is empty: it is not the one that this service was made with")
     commits = Commits(home.engine, most_waiting=settings.limits.waiting_writes)

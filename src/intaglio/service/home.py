@@ -115,14 +115,14 @@ def certificate_path(home: Path, member: str) -> Path:
     return home / _PLACES.get(member, f"pki/{member}.crt")
 
 
-def open_home(path: Path, actor: str | None = None, *, new: bool = False) -> Home:
-    """Open an initialised home for `actor`, the operating system's user if not said.
+def open_home(path: Path, actor: str | None = None, *, new: bool = False, lasting: bool = False) -> Home:
+    """Open an initialised home for `actor`, the operating system's user if not said; `lasting` if it will serve.
 
     Raises `Conflict` when there is none, `KeyUnavailable` without its master key.
     """
     settings = load(path)
     master = master_key(settings, path)
-    engine = open_engine(database_url(settings, path), new=new)
+    engine = open_engine(database_url(settings, path), new=new, lasting=lasting)
     service_keys = SealingKey(master, "service keys")
     custodies: dict[Form, IdentityCustody] = {
         Form.SOFTWARE: SoftwareIdentities(EpochFiles(path / settings.keys.epoch_folder, SealingKey(master, "epochs")))

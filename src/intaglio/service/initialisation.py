@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from intaglio.database.engine import migrate, transaction
+from intaglio.database.engine import check_durable, is_empty, migrate, transaction
 from intaglio.errors import Conflict, ContentRefused
 from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.ledger.entry import Event
@@ -23,7 +23,7 @@ from intaglio.pki.hierarchy import NOBODY, OFFLINE_ROOT, ROSTER, Roster
 from intaglio.revocation import register
 from intaglio.service.home import TOKEN_SECRET, Home, certificate_path, open_home
 from intaglio.service.roster import write
-from intaglio.settings import FILE_NAME, HsmSettings
+from intaglio.settings import FILE_NAME, HsmSettings, fault_of_database
 
 _MASTER_KEY = re.compile(r"\A(?:file:[\w./-]{1,200}|env:[A-Za-z_]\w{0,100})\Z")
 # CN is `<name> TEST Document Signing CA OCSP Responder`, 64 characters at most (X.520).
@@ -46,6 +46,7 @@ class Beginning(msgspec.Struct, frozen=True):
     tsa_algorithm: str | None = None
     offline_root: bool = False
     master_key: str = "file:master.key"
+    database: str | None = None
     hsm: HsmSettings | None = None
 
     @property
@@ -88,6 +89,7 @@ class Beginning(msgspec.Struct, frozen=True):
             "master_key": None if _MASTER_KEY.match(self.master_key) else "must be file:PATH or env:NAME",
             "bind": text.fault_of_ip_address(self.address),
             "pki_port": "must be another than the API's" if self.public_port == self.api_port else None,
+            "database": _fault_of_database(self.database),
             "hsm_pin": _fault_of_pin(self.hsm),
             "host": None if self.hosts else "at least one is needed",
         }
@@ -117,10 +119,13 @@ url = {quoted(self.url)}
 
 [keys]
 master_key = {quoted(self.master_key)}
-{self._hsm()}"""
+{self._database()}{self._hsm()}"""
 
     def _country(self) -> str:
         return f"# In the names of authorities.\ncountry = {json.dumps(self.country)}\n" if self.country else ""
+
+    def _database(self) -> str:
+        return f"\n[database]\nurl = {json.dumps(self.database)}\n" if self.database else ""
 
     def _hsm(self) -> str:
         if self.hsm is None:
@@ -135,6 +140,14 @@ def _fault_of_pin(hsm: HsmSettings | None) -> str | None:
     if hsm is None or re.match(r"\A(?:file:/.+|env:[A-Za-z_]\w*)\Z", hsm.pin):
         return None
     return "must be file:/ABSOLUTE/PATH or env:NAME"
+
+
+def _fault_of_database(reference: str | None) -> str | None:
+    if reference is None:
+        return None
+    # The home that a path would be relative to is not there yet.
+    relative = reference.startswith("file:") and not reference.startswith("file:/")
+    return "must be file:/ABSOLUTE/PATH" if relative else fault_of_database(reference)
 
 
 def _fault_of_algorithm(name: str | None) -> str | None:
@@ -191,9 +204,6 @@ def _fill(
 ) -> None:
     home = open_home(path, new=True)
     try:
-        migrate(home.engine)
-        for store in path.glob("*.db*"):
-            store.chmod(0o600)
         roster = beginning.roster if authorities else NOBODY
         made = build(
             beginning.name,
@@ -223,10 +233,18 @@ def _fill(
             for one in made
         ]
         with transaction(home.engine) as connection:
+            if not is_empty(connection):
+                raise Conflict(
+                    "The database is not empty: nothing was changed in it.", {"database": "give one that has no tables"}
+                )
+            migrate(connection)
+            check_durable(connection)
             for one in made:
                 register.plan(connection, one.prepared, None)
                 register.issued(connection, one.prepared.issuer, one.certificate)
             start = Event(now, "service.initialised", details={"name": beginning.name})
             home.chain.append(connection, [start, *events])
+        for store in path.glob("*.db*"):
+            store.chmod(0o600)
     finally:
         home.close()

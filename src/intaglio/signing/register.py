@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Column, Connection, ForeignKey, Index, String, Table, and_, bindparam, func, select, update
 
 from intaglio.database.schema import Instant, metadata
-from intaglio.database.statement import Statement
+from intaglio.database.statement import Statement, storable
 from intaglio.keys.custody import SealedKey
 from intaglio.keys.register import end_earlier as end_keys_earlier
 from intaglio.keys.register import sealed_key
@@ -62,7 +62,7 @@ def usable(
         select(identities.c.id)
         .join(certificates, certificate)
         .where(
-            identities.c.id == identity_id,
+            identities.c.id == storable(identity_id),
             identities.c.account_id == account_id,
             identities.c.not_after >= now,
             certificates.c.state == State.ISSUED,

@@ -1,0 +1,163 @@
+"""Two nodes on one PostgreSQL database: each serves any request, and together they are as exact as one."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from custody import hsm_options
+from postgres import Server
+from served import JOHN_DOE, Partner, Served, free_port, make_partner, tls
+
+DIGEST = "AB" * 32
+CLIENTS = 32
+IDENTITIES = 12
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.end()
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory, store: Server) -> Iterator[tuple[Served, Served]]:
+    folder = tmp_path_factory.mktemp("nodes")
+    one = Served(folder / "one", free_port(), free_port())
+    ports = ("--api-port", str(one.api_port), "--pki-port", str(one.pki_port), "--algorithm", "p-256")
+    one.intaglio("init", *ports, "--database", store.new_database(), *hsm_options())
+    two = Served(folder / "two", free_port(), free_port())
+    # As docs/operate/nodes.md has it: the same home but for addresses, and one folder for the secrets of epochs.
+    shutil.copytree(one.home, two.home)
+    for node in one, two:
+        settings = node.home / "intaglio.toml"
+        text = settings.read_text().replace("[keys]\n", f"[keys]\nepoch_folder = '{folder / 'epochs'}'\n")
+        text = text.replace(f"port = {one.api_port}", f"port = {node.api_port}")
+        pool = f"[pool.marks.rsa-2048]\nlow = {IDENTITIES}\nhigh = {IDENTITIES + 4}\n"
+        settings.write_text(text.replace(f"port = {one.pki_port}", f"port = {node.pki_port}") + pool)
+    one.intaglio("pool", "fill")
+    for node in one, two:
+        node.start()
+    yield one, two
+    for node in one, two:
+        assert node.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def clients(nodes: tuple[Served, Served], tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Partner]]:
+    """The same partner, once at each node, with the token that the first one gave it."""
+    partner = make_partner(
+        nodes[0], tmp_path_factory.mktemp("partners") / "p", "--kind", "individual", "--test",
+        "--quota-signatures", "100",
+    )  # fmt: skip
+    at_two = httpx.Client(base_url=nodes[1].url, verify=tls(nodes[1], partner.folder), timeout=20)
+    yield [
+        partner,
+        Partner(
+            nodes[1], partner.folder, partner.account_id, partner.credential_id, partner.secret, at_two, partner.token
+        ),
+    ]
+    partner.client.close()
+    at_two.close()
+
+
+def everywhere(clients: list[Partner], call: Callable[[Partner], httpx.Response], times: int) -> list[httpx.Response]:
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        return list(pool.map(lambda place: call(clients[place % 2]), range(times)))
+
+
+def test_any_node_serves_any_request_and_no_key_or_serial_number_is_had_twice(clients: list[Partner]) -> None:
+    made = everywhere(clients, lambda at: at.post("/identity", JOHN_DOE), IDENTITIES)
+    assert {one.status_code for one in made} == {200}
+    assert len({one.json()["id"] for one in made}) == IDENTITIES
+    assert len({one.json()["signing_cert"] for one in made}) == IDENTITIES
+    for identity in (made[0].json()["id"], made[1].json()["id"]):
+        answers = [at.get(f"/identity/{identity}/sign/{DIGEST}") for at in clients]
+        assert [one.status_code for one in answers] == [200, 200]
+
+
+def test_a_quota_is_spent_to_the_last_and_no_further_by_both_together(clients: list[Partner]) -> None:
+    left = clients[0].get("/quotas/signatures").json()["value"]
+    identity = clients[0].post("/identity", JOHN_DOE).json()["id"]
+    answers = everywhere(clients, lambda at: at.get(f"/identity/{identity}/sign/{DIGEST}"), left + 40)
+    granted = [one.status_code for one in answers].count(200)
+    assert granted == left
+    assert {one.status_code for one in answers} == {200, 403}
+    counted = [at.get("/quotas/signatures").json()["value"] for at in clients]
+    assert counted == [0, 0]
+
+
+def test_the_ledger_of_both_holds(nodes: tuple[Served, Served], clients: list[Partner]) -> None:
+    assert nodes[0].intaglio("ledger", "verify") == nodes[1].intaglio("ledger", "verify")
+    wanted = ("--account", clients[0].account_id, "--kind", "signature.made")
+    told = nodes[1].intaglio("ledger", "show", *wanted, "--most", "500")
+    assert len(told) == 100
+
+
+def test_what_is_done_at_one_node_holds_at_the_other_within_a_second(
+    nodes: tuple[Served, Served], clients: list[Partner]
+) -> None:
+    assert [at.get("/trustchain").status_code for at in clients] == [200, 200]
+    nodes[1].intaglio("account", "suspend", clients[0].account_id)
+    time.sleep(1.0)
+    assert [at.get("/trustchain").status_code for at in clients] == [403, 403]
+    nodes[0].intaglio("account", "resume", clients[0].account_id)
+
+
+def test_a_database_that_dies_is_met_with_503_and_taken_up_again(
+    nodes: tuple[Served, Served], store: Server, tmp_path: Path
+) -> None:
+    partner = make_partner(nodes[0], tmp_path / "p", "--kind", "individual", "--test")
+    identity = partner.post("/identity", JOHN_DOE).json()["id"]
+    signed: list[str] = []
+    refused: list[httpx.Response] = []
+    ended = threading.Event()
+
+    def sign(node: Served) -> None:
+        with httpx.Client(base_url=node.url, verify=tls(node, partner.folder), timeout=20) as client:
+            while not ended.is_set():
+                begun = time.monotonic()
+                answer = client.get(f"/identity/{identity}/sign/{DIGEST}", headers=partner.authorization)
+                assert time.monotonic() - begun < 15
+                if answer.status_code == 200:
+                    signed.append(answer.json()["signature"])
+                else:
+                    refused.append(answer)
+                    time.sleep(0.02)
+
+    threads = [threading.Thread(target=sign, args=(nodes[place % 2],)) for place in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(1)
+        before = len(signed)
+        store.kill()
+        time.sleep(1)
+        store.restart()
+        until = time.monotonic() + 20
+        while len(signed) < before + 50 and time.monotonic() < until:
+            time.sleep(0.1)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    partner.client.close()
+    assert before
+    assert len(signed) >= before + 50
+    assert refused
+    assert {one.status_code for one in refused} == {503}
+    assert all("retry-after" in one.headers for one in refused)
+    nodes[0].intaglio("ledger", "verify")
+    told = nodes[0].intaglio(
+        "ledger", "show", "--account", partner.account_id, "--kind", "signature.made", "--most", "99999"
+    )
+    # What was committed just before the end, and never answered, is there, too.
+    assert len(signed) <= len(told) <= len(signed) + len(refused)
+    assert json.dumps(told).count(identity) == len(told)
