@@ -1,7 +1,6 @@
 """What PostgreSQL has to be for a service, and what is said when it is not."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,14 +12,6 @@ from intaglio.database.engine import check_durable, open_engine, reading
 from intaglio.errors import Conflict, StoreUnavailable
 from intaglio.service.initialisation import Beginning, initialise
 from postgres import Server
-
-
-@pytest.fixture(scope="module")
-def store() -> Iterator[Server]:
-    # Started with what would lose signatures.
-    server = Server("fsync=off")
-    yield server
-    server.end()
 
 
 def test_a_server_that_would_lose_what_it_committed_is_refused(store: Server) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
+from intaglio.database.engine import open_engine
 from intaglio.database.schema import Instant
 from intaglio.database.statement import Statement
 
@@ -41,9 +42,12 @@ CLOSE = Statement(
 )
 
 
-@pytest.fixture
-def connection() -> Iterator[Connection]:
-    engine: Engine = create_engine("sqlite://")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def connection(request: pytest.FixtureRequest) -> Iterator[Connection]:
+    if request.param == "sqlite":
+        engine: Engine = create_engine("sqlite://")
+    else:
+        engine = open_engine(request.getfixturevalue("store").new_database())
     things.metadata.create_all(engine)
     with engine.begin() as connection:
         yield connection

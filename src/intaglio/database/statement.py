@@ -26,11 +26,15 @@ class _Place(NamedTuple):
 
 
 class _Compiled(NamedTuple):
-    """A statement as the driver takes it; `names` are those of its parameters where they have names, not places."""
+    """A statement as the driver takes it; `names` are those of its parameters where they have names, not places.
+
+    `together` is an INSERT of many rows at once, each column an array.
+    """
 
     sql: str
     places: list[_Place]
     names: list[str] | None
+    together: str | None = None
 
 
 class Statement:
@@ -60,6 +64,9 @@ class Statement:
             for row in rows
         ]
         if found.names is not None:
+            if found.together is not None and len(values) > 1:
+                columns = map(list, zip(*values, strict=True))
+                return connection.exec_driver_sql(found.together, dict(zip(found.names, columns, strict=True)))
             values = [dict(zip(found.names, row, strict=True)) for row in values]
         return connection.exec_driver_sql(found.sql, values if len(values) > 1 else values[0])
 
@@ -72,7 +79,21 @@ class Statement:
             places = [self._place(compiled.binds[name], dialect) for name in compiled.positiontup]
             return _Compiled(str(compiled), places, None)
         named = compiled.bind_names
-        return _Compiled(str(compiled), [self._place(bind, dialect) for bind in named], list(named.values()))
+        places, names = [self._place(bind, dialect) for bind in named], list(named.values())
+        return _Compiled(str(compiled), places, names, self._together(places, names, dialect))
+
+    def _together(self, places: list[_Place], names: list[str], dialect: Dialect) -> str | None:
+        """Return an INSERT from arrays, which costs the driver half of what a row at a time does (PostgreSQL)."""
+        if not isinstance(self._statement, Insert) or dialect.name != "postgresql":
+            return None
+        if [place.name for place in places] != names:
+            return None
+        table, preparer = self._statement.table, dialect.identifier_preparer
+        columns = [table.c[name] for name in names]
+        # As octets (%b): a text of each would be twice as long.
+        arrays = ", ".join(f"%({column.name})b::{column.type.compile(dialect)}[]" for column in columns)
+        inserted = ", ".join(map(preparer.format_column, columns))
+        return f"INSERT INTO {preparer.format_table(table)} ({inserted}) SELECT * FROM unnest({arrays})"  # noqa: S608
 
     def _place(self, bind: Any, dialect: Dialect) -> _Place:
         convert = bind.type.dialect_impl(dialect).bind_processor(dialect)

@@ -1,0 +1,30 @@
+"""Signatures with the state in PostgreSQL: a server of the benchmark's own, whose CPU is not counted."""
+
+import sys
+from pathlib import Path
+
+from deployed import place
+from load import Load
+from measurement import IDENTITY, Client, Counts, Row, measure
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from postgres import Server
+
+
+def signatures(counts: Counts, settings: str) -> Row:
+    """Measure the signing path on a database whose every commit is synced."""
+    server = Server()
+    try:
+        with place("--database", server.new_database()) as home:
+            home.set(f"[pool]\nmakers = 0\n{settings}")
+            with home.serving() as service:
+                client = Client(service)
+                identities = [client.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
+                with Load(client.plan("GET", [f"/identity/{one}/sign/{{digest}}" for one in identities])) as load:
+                    load.run(counts.timestamps // 4)
+                    found = measure(service, load, counts.signatures // 2, counts)
+    finally:
+        server.end()
+    print(f"signatures on PostgreSQL: {found.per_cpu_second:.0f} per server CPU s, {found.per_second:.0f} per s")
+    unit = "of raw RSA-2048 signatures/CPU s, state in PostgreSQL"
+    return Row("sign_rsa2048_postgresql_ratio", found.per_cpu_second / found.raw, unit, found.raw, 0.55)
