@@ -76,12 +76,12 @@ class Served:
             return self.staffed().agree(found, decides)
         return found
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         self.log = self.home.parent / f"{self.home.name}.log"
         out = self.home.parent / f"{self.home.name}.out"
         with self.log.open("ab") as errors, out.open("wb") as output:
             self.process = subprocess.Popen(
-                [BIN / "intaglio", "serve", "--home", self.home, "--json"],
+                [BIN / "intaglio", "serve", *options, "--home", self.home, "--json"],
                 stdout=output,
                 stderr=errors,
                 env={**os.environ, **self.environment},

@@ -199,9 +199,15 @@ def _hsm(
 
 @app.command(name="serve")
 @command
-def serve_command(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
+def serve_command(
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="How many processes serve: as many as there are cores, at most.")
+    ] = 1,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
     """Serve the API (mutual TLS) and the public PKI until SIGTERM."""
     # Doors and listeners take longer to load than any other command takes to run.
     from intaglio.cli.serving import serve  # noqa: PLC0415
 
-    serve(home, as_json=as_json)
+    serve(home, processes=workers, as_json=as_json)

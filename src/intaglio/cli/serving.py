@@ -2,6 +2,8 @@
 
 import gc
 import logging
+import socket
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 import uvloop
@@ -11,73 +13,125 @@ from intaglio.accounts.credentials import pem_chain
 from intaglio.api import app as doors
 from intaglio.api.gate import refusal
 from intaglio.cli.terminal import say
+from intaglio.cli.workers import workers
 from intaglio.keys.priority import wait_turns
 from intaglio.server import listener
-from intaglio.server.listener import Listener, tls_context
+from intaglio.server.listener import Listener, bind, tls_context
 from intaglio.server.protocol import Limits
-from intaglio.service.composition import running
+from intaglio.service.child import parent_gone
+from intaglio.service.composition import Service, running
 from intaglio.service.home import Home, certificate_path, open_home
 from intaglio.service.refill import filling
 from intaglio.service.sampling import sampling
 
 
-def serve(path: Path, *, as_json: bool) -> None:
-    """Serve from the home at `path` until SIGTERM."""
+def serve(path: Path, *, processes: int = 1, as_json: bool) -> None:
+    """Serve from the home at `path` by so many processes, until SIGTERM."""
+    uvloop.run(_serve(_opened(path), processes, as_json=as_json))
+
+
+def serve_beside(path: Path, place: int, sockets: Sequence[socket.socket], told: Callable[[], None]) -> None:
+    """Serve at the `sockets` of another process, as the `place`th, until standard input ends or SIGTERM.
+
+    `told` is called when it has begun.
+    """
+    uvloop.run(_serve_beside(_opened(path), place, sockets, told))
+
+
+def _opened(path: Path) -> Home:
     wait_turns()
     opened = open_home(path, actor="service", lasting=True)
     logs.configure(opened.settings.log.level)
-    uvloop.run(_serve(opened, as_json=as_json))
+    return opened
 
 
-async def _serve(home: Home, *, as_json: bool) -> None:
+async def _serve(home: Home, processes: int, *, as_json: bool) -> None:
     settings = home.settings
-    home.certificate("client")  # says which file is missing, where OpenSSL would not
-    chain = pem_chain(home.certificate("tls"), home.certificate("server"))
-    context = tls_context(chain, home.keyring.key("tls"), certificate_path(home.path, "client"))
-    async with running(home) as service, filling(home), sampling(home):
-        limits = Limits()
-        listeners = [
-            Listener(
-                "API",
-                settings.api.bind,
-                settings.api.port,
-                doors.api(service),
-                limits,
-                refusal,
-                context,
-                settings.limits.connections,
-            ),
-            Listener(
-                "public PKI",
-                settings.public.bind,
-                settings.public.port,
-                doors.public_pki(service),
-                limits,
-                refusal,
-                None,
-                settings.limits.connections,
-            ),
-        ]
-        if settings.metrics.port is not None:
-            bind, port = settings.metrics.bind, settings.metrics.port
-            most = settings.limits.connections
-            app = doors.measures(service)
-            listeners.append(Listener("metrics", bind, port, app, limits, refusal, None, most))
+    sockets = _bound(home) if processes > 1 else None
+    drain_seconds = settings.limits.drain_seconds
+    async with (
+        running(home) as service,
+        filling(home),
+        sampling(home),
+        workers(home.path, processes - 1, sockets or (), drain_seconds) as end_workers,
+    ):
 
         def ready() -> None:
-            # What exists now stays: the collector need not look at it again.
-            gc.collect()
-            gc.freeze()
             api_url = f"https://{settings.hosts[0]}:{settings.api.port}/v2"
+            many = f" by {processes} processes" if processes > 1 else ""
             say(
-                {"api": api_url, "public": settings.public.url},
-                f"Serving {api_url} and {settings.public.url} (reference: {settings.public.url}/v2/docs).",
+                {"api": api_url, "public": settings.public.url, "processes": processes},
+                f"Serving {api_url} and {settings.public.url}{many} (reference: {settings.public.url}/v2/docs).",
                 as_json=as_json,
                 then="intaglio account create --help",
             )
             logging.getLogger("intaglio").info("serving", extra={"api": api_url, "public": settings.public.url})
 
-        def drain() -> None:
-            service.draining = True
+        await _listen(service, 0, sockets, ready, end_workers)
 
-        await listener.serve(listeners, drain_seconds=settings.limits.drain_seconds, on_ready=ready, on_drain=drain)
+
+async def _serve_beside(home: Home, place: int, sockets: Sequence[socket.socket], told: Callable[[], None]) -> None:
+    async with running(home) as service:
+        await _listen(service, place, sockets, told, lambda: None, parent_gone())
+
+
+def _bound(home: Home) -> tuple[socket.socket, socket.socket]:
+    settings = home.settings
+    api = bind("API", settings.api.bind, settings.api.port)
+    return api, bind("public PKI", settings.public.bind, settings.public.port)
+
+
+async def _listen(
+    service: Service,
+    place: int,
+    sockets: Sequence[socket.socket] | None,
+    on_ready: Callable[[], None],
+    on_drain: Callable[[], None],
+    unless: Coroutine[None, None, None] | None = None,
+) -> None:
+    home, settings = service.home, service.home.settings
+    home.certificate("client")  # says which file is missing, where OpenSSL would not
+    chain = pem_chain(home.certificate("tls"), home.certificate("server"))
+    context = tls_context(chain, home.keyring.key("tls"), certificate_path(home.path, "client"))
+    most, limits = settings.limits.connections, Limits()
+    api, public = sockets or (None, None)
+    listeners = [
+        Listener(
+            name="API",
+            bind=settings.api.bind,
+            port=settings.api.port,
+            app=doors.api(service),
+            limits=limits,
+            refusal=refusal,
+            tls=context,
+            connections=most,
+            shared=api,
+        ),
+        Listener(
+            name="public PKI",
+            bind=settings.public.bind,
+            port=settings.public.port,
+            app=doors.public_pki(service),
+            limits=limits,
+            refusal=refusal,
+            connections=most,
+            shared=public,
+        ),
+    ]
+    if settings.metrics.port is not None:
+        # Figures are of one process, so each has an address of its own for them.
+        bound = settings.metrics.bind, settings.metrics.port + place
+        listeners.append(Listener("metrics", *bound, doors.measures(service), limits, refusal, None, most))
+
+    def ready() -> None:
+        # What exists now stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        on_ready()
+
+    def drain() -> None:
+        service.draining = True
+        on_drain()
+
+    seconds = settings.limits.drain_seconds
+    await listener.serve(listeners, drain_seconds=seconds, on_ready=ready, on_drain=drain, unless=unless)

@@ -7,7 +7,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -37,7 +37,10 @@ _WARNING_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One address and the application behind it; `tls` None means plain HTTP, `port` 0 any free port."""
+    """One address and the application behind it; `tls` None means plain HTTP, `port` 0 any free port.
+
+    `shared` is a socket that is bound there already, at which other processes accept connections, too.
+    """
 
     name: str
     bind: str
@@ -47,21 +50,22 @@ class Listener:
     refusal: Refusal
     tls: ssl.SSLContext | None = None
     connections: int = 2048
+    shared: socket.socket | None = None
 
 
-def bind(listener: Listener) -> socket.socket:
+def bind(name: str, address: str, port: int) -> socket.socket:
     """Return a bound socket; raises `Conflict` when the address is taken or not ours."""
-    family = socket.AF_INET6 if ":" in listener.bind else socket.AF_INET
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((listener.bind, listener.port))
+        made.bind((address, port))
         # Two sockets may be bound to an address before one of them listens.
         made.listen(_BACKLOG)
     except OSError as error:
         made.close()
         raise Conflict(
-            f"The {listener.name} listener cannot use {listener.bind}:{listener.port}: {error.strerror}. "
+            f"The {name} listener cannot use {address}:{port}: {error.strerror}. "
             "Change its port in intaglio.toml, or end what is listening there.",
             {"port": str(error.strerror)},
         ) from error
@@ -78,7 +82,9 @@ class Endpoint:
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._socket = bind(listener)
+        self._socket = listener.shared or bind(listener.name, listener.bind, listener.port)
+        # Who takes one at a time leaves the next to a process that has less to do.
+        self._at_once = _ACCEPTED_AT_ONCE if listener.shared is None else 1
         config = uvicorn.Config(
             listener.app,
             http=protocol(listener.limits, listener.refusal),
@@ -148,7 +154,7 @@ class Endpoint:
 
     def _accept(self) -> None:
         loop = asyncio.get_running_loop()
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(self._at_once):
             try:
                 connection, address = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -217,10 +223,12 @@ async def serve(
     drain_seconds: float,
     on_ready: Callable[[], None],
     on_drain: Callable[[], None],
+    unless: Coroutine[None, None, None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then let requests in flight finish for at most `drain_seconds`.
 
-    A second signal ends the wait. Raises `Conflict` when an address cannot be used.
+    A second signal ends the wait. That `unless` returns, if it is given, is as good as the first.
+    Raises `Conflict` when an address cannot be used.
     """
     ending, hurry = asyncio.Event(), asyncio.Event()
 
@@ -240,7 +248,11 @@ async def serve(
         for endpoint in endpoints:
             endpoint.open()
         on_ready()
-        await ending.wait()
+        waiting = [asyncio.ensure_future(one) for one in (ending.wait(), unless) if one is not None]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        ending.set()
+        for one in waiting:
+            one.cancel()
         on_drain()
         _log.info("draining", extra={"connections": sum(endpoint.busy() for endpoint in endpoints)})
         for endpoint in endpoints:

@@ -99,12 +99,9 @@ async def _keep_filling(path: Path) -> None:
 
 
 async def _work(home: Home) -> None:
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with filler(home, home.settings.pool.makers, step_back) as found:
         work = asyncio.create_task(found.work())
-        parent = asyncio.create_task(reader.read())
+        parent = asyncio.create_task(child.parent_gone())
         await asyncio.wait({work, parent}, return_when=asyncio.FIRST_COMPLETED)
         work.cancel()
         with suppress(asyncio.CancelledError):
