@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,13 @@ class Served:
         return self.home / "tls/server-ca.crt"
 
     def cpu_seconds(self) -> float:
-        """Return the CPU time of all threads so far, user and system (proc(5): utime, stime; ended threads too)."""
-        return _ticks(Path(f"/proc/{self.pid}/stat"))
+        """Return the CPU time so far of all that serve, user and system (proc(5): utime, stime; ended threads too)."""
+        return sum(_ticks(Path(f"/proc/{pid}/stat")) for pid in (self.pid, *self.workers))
+
+    @property
+    def workers(self) -> list[int]:
+        """The further processes that serve."""
+        return [pid for pid in self.children if b"intaglio.cli.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     @property
     def children(self) -> list[int]:
@@ -56,7 +61,7 @@ class Served:
 
     def all_cpu_seconds(self) -> float:
         """Return the CPU time so far of the service and the processes that it started."""
-        return self.cpu_seconds() + sum(_ticks(Path(f"/proc/{pid}/stat")) for pid in self.children)
+        return _ticks(Path(f"/proc/{self.pid}/stat")) + sum(_ticks(Path(f"/proc/{pid}/stat")) for pid in self.children)
 
     def thread_cpu_seconds(self) -> dict[str, float]:
         """Return the CPU time so far of each living thread by `<name>:<id>`."""
@@ -132,21 +137,32 @@ def marks(low: int, high: int) -> str:
     return f"[pool.marks.rsa-2048]\nlow = {low}\nhigh = {high}"
 
 
+@dataclass(frozen=True)
 class Place:
     """A home with an account that measures it; it can be served again and again, with other settings each time."""
 
-    def __init__(self, folder: Path, *init: str) -> None:
-        self.home = folder / "home"
-        self._folder = folder
-        self._ports = _free_ports()
-        ports = ("--api-port", str(self._ports[0]), "--pki-port", str(self._ports[1]))
-        _intaglio(self.home, "init", *ports, "--name", "Bench", *init)
-        self._settings = (self.home / "intaglio.toml").read_text(encoding="utf-8")
-        self._certificate, self._key, self._secret = _credential(self.home, folder / "client")
+    folder: Path
+    ports: tuple[int, int]
+    settings: str
+    credential: tuple[Path, Path, dict[str, str]]
+
+    @property
+    def home(self) -> Path:
+        """The home folder."""
+        return self.folder / "home"
+
+    def beside(self) -> "Place":
+        """Return another node on the same database: a home like this one, which has addresses of its own."""
+        folder, ports = self.folder / "beside", _free_ports()
+        shutil.copytree(self.home, folder / "home")
+        settings = self.settings.replace("[keys]", f"[keys]\nepoch_folder = '{self.home / 'keys/epochs'}'")
+        for here, there in zip(self.ports, ports, strict=True):
+            settings = settings.replace(f"port = {here}", f"port = {there}")
+        return replace(self, folder=folder, ports=ports, settings=settings)
 
     def set(self, more: str) -> None:
         """Put `more` (TOML) behind the settings that `init` wrote."""
-        (self.home / "intaglio.toml").write_text(f"{self._settings}\n{more}\n", encoding="utf-8")
+        (self.home / "intaglio.toml").write_text(f"{self.settings}\n{more}\n", encoding="utf-8")
 
     def fill(self, number: int, settings: str) -> None:
         """Have `number` RSA-2048 keys made, and none any more once it is served; `settings` as for `set`."""
@@ -161,20 +177,21 @@ class Place:
 
     @contextmanager
     def serving(
-        self, *, command: tuple[str, ...] = (str(BIN / "intaglio"),), kept: Path | None = None
+        self, *options: str, command: tuple[str, ...] = (str(BIN / "intaglio"),), kept: Path | None = None
     ) -> Iterator[Served]:
-        """Yield the running service; end it afterwards.
+        """Yield the running service, `options` being those of `intaglio serve`; end it afterwards.
 
         `command` stands in for `intaglio` (a profiler puts itself before it); the log goes to `kept`, if given.
         """
-        said, log = self._folder / "said.json", kept or self._folder / "server.log"
+        said, log = self.folder / "said.json", kept or self.folder / "server.log"
         with said.open("wb") as output, log.open("wb") as errors:
             process = subprocess.Popen(
-                [*command, "serve", "--home", str(self.home), "--json"], stdout=output, stderr=errors
+                [*command, "serve", *options, "--home", str(self.home), "--json"], stdout=output, stderr=errors
             )
         try:
             _wait(process, said, log)
-            yield Served(process.pid, self.home, *self._ports, self._certificate, self._key, self._secret)
+            certificate, key, secret = self.credential
+            yield Served(process.pid, self.home, *self.ports, certificate, key, secret)
         finally:
             process.terminate()
             try:
@@ -189,6 +206,10 @@ def place(*init: str) -> Iterator[Place]:
     """Yield a new home, made with these options of `intaglio init`; remove it afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="intaglio-bench-"))
     try:
-        yield Place(folder, *init)
+        home, ports = folder / "home", _free_ports()
+        at = ("--api-port", str(ports[0]), "--pki-port", str(ports[1]))
+        _intaglio(home, "init", *at, "--name", "Bench", *init)
+        settings = (home / "intaglio.toml").read_text(encoding="utf-8")
+        yield Place(folder, ports, settings, _credential(home, folder / "client"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import hsm
 import linting
+import side_by_side
 import store
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -27,7 +28,7 @@ from raw import p256_signatures_per_cpu_second, rsa_signatures_per_cpu_second
 
 import keys
 
-_PARTS = ("requests", "pool", "store", "hsm", "linting")
+_PARTS = ("requests", "pool", "store", "workers", "nodes", "hsm", "linting")
 
 
 def signatures(service: Served, client: Client, counts: Counts, *, threads: bool) -> list[Row]:
@@ -151,6 +152,10 @@ def main() -> int:
                 rows += keys.pool(home, counts, log)
     if "store" in wanted:
         rows.append(store.signatures(counts, log))
+    if "workers" in wanted:
+        rows.append(side_by_side.workers(counts, log))
+    if "nodes" in wanted:
+        rows.append(side_by_side.nodes(counts, log))
     if "hsm" in wanted:
         rows.append(hsm.signatures(counts, log))
     if "linting" in wanted:
