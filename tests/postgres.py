@@ -69,6 +69,12 @@ class Server:
         self.process.send_signal(signal.SIGQUIT)
         self.process.wait(30)
 
+    def pause(self, number: int = signal.SIGSTOP) -> None:
+        """Have it hang: it holds its connections and does nothing. With SIGCONT it goes on."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        for pid in (self.process.pid, *map(int, children)):
+            os.kill(pid, number)
+
     def restart(self) -> None:
         """Start it again after `kill`."""
         self.process = self._start()

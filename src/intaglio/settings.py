@@ -46,6 +46,8 @@ class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     url: str = "sqlite:///intaglio.db"
+    # How long a request waits for a database that hangs.
+    patience_seconds: Annotated[int, msgspec.Meta(ge=1, le=300)] = 10
 
 
 class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

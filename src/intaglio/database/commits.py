@@ -11,14 +11,15 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from intaglio.database.engine import reading, unavailable
+from intaglio.database.engine import unavailable
+from intaglio.database.reads import HANGS, Reads
 from intaglio.errors import IntaglioError, StoreUnavailable
 
 A = TypeVar("A")
@@ -29,6 +30,8 @@ Batch = Callable[[Connection, Sequence[A]], Sequence[R | IntaglioError]]
 
 # Less than a sync takes on most disks, and long enough for a request that was just answered to come again.
 _GATHERING_SECONDS = 0.002
+# How often it is looked whether somebody has waited for too long.
+_LOOK_SECONDS = 0.5
 
 
 class _Job:
@@ -83,15 +86,25 @@ def _one_by_one(connection: Connection, works: Sequence[Callable[[Connection], A
 
 
 class Commits:
-    """The writing and reading lanes of one process's event loop."""
+    """The writing and reading lanes of one process's event loop.
 
-    def __init__(self, engine: Engine, *, most_waiting: int = 2048, most_together: int = 256) -> None:
+    Nobody waits longer than `patience_seconds` for a database that hangs, and while somebody has, nobody begins to.
+    What was given up may still become durable: its caller was told of a failure, and got nothing.
+    """
+
+    def __init__(
+        self, engine: Engine, *, most_waiting: int = 2048, most_together: int = 256, patience_seconds: float = 10.0
+    ) -> None:
         self._engine = engine
         self._most_waiting = most_waiting
         self._most_together = most_together
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._patience = patience_seconds
         # Put and not delivered yet; any thread puts.
         self._waiting = 0
+        # Of these, for what the database has not answered: since when, the oldest first.
+        self._unanswered: dict[_Job, float] = {}
+        self._watching: asyncio.Task[None] | None = None
         self._counting = threading.Lock()
         self._together = 1  # how many shared the last commit: about as many will share the next
         # The committing thread's own, held as long as it works: a new one each time costs as much as an insert.
@@ -99,13 +112,14 @@ class Commits:
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._readers = ThreadPoolExecutor(max_workers=2, thread_name_prefix="read")
+        self._reads = Reads(engine, patience_seconds)
 
     def start(self) -> None:
         """Begin to take work for the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._serve, name="commit", daemon=True)
         self._thread.start()
+        self._watching = asyncio.create_task(self._watch(), name="patience")
 
     async def stop(self) -> None:
         """Finish what is waiting, then end the lanes."""
@@ -114,7 +128,9 @@ class Commits:
             self._jobs.put(None)
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, 30)
-        self._readers.shutdown()
+        if self._watching is not None:
+            self._watching.cancel()
+        self._reads.end()
 
     async def together(self, batch: Batch[A, R], argument: A, beside: "Future[Any] | None" = None) -> R:
         """Do `batch` for `argument` in a commit shared with others; return when it is durable.
@@ -122,7 +138,7 @@ class Commits:
         With `beside`, what another thread does meanwhile, return when that is done, too: the event loop is then woken
         once for all that were committed together, and not twice for each.
         Raises what the batch answered for this argument, or `StoreUnavailable` when the queue is full
-        or the database failed.
+        or the database failed or hangs.
         """
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self.put(batch, argument, future, beside)
@@ -140,24 +156,35 @@ class Commits:
         Raises `StoreUnavailable` when the queue is full.
         """
         with self._counting:
+            now = time.monotonic()
             if self._stopped or self._thread is None or self._waiting >= self._most_waiting:
                 raise StoreUnavailable("no more writes can wait for the database now")
+            if self._unanswered and now > next(iter(self._unanswered.values())) + self._patience:
+                raise StoreUnavailable(HANGS)
+            job = _Job(batch, argument, future, beside)
             self._waiting += 1
+            self._unanswered[job] = now
             # Within the lock: behind the end that `stop` puts, nobody would look.
-            self._jobs.put(_Job(batch, argument, future, beside))
+            self._jobs.put(job)
 
     async def write(self, work: Callable[[Connection], R]) -> R:
         """Do one piece of work in a shared durable commit."""
         return await self.together(_one_by_one, work)
 
     async def read(self, work: Callable[[Connection], R]) -> R:
-        """Do one piece of reading in another thread."""
+        """Do one piece of reading in another thread; raises what it raises, or `StoreUnavailable`."""
+        return await self._reads.read(work)
 
-        def run() -> R:
-            with reading(self._engine) as connection:
-                return work(connection)
-
-        return await asyncio.get_running_loop().run_in_executor(self._readers, run)
+    async def _watch(self) -> None:
+        """Tell those that have waited for too long."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            late = time.monotonic() - self._patience
+            with self._counting:
+                given_up = [job for job, since in self._unanswered.items() if since < late]
+            for job in given_up:
+                if not job.future.done():
+                    job.future.set_exception(StoreUnavailable(HANGS))
 
     # The committing thread -------------------------------------------------------------------
 
@@ -224,6 +251,9 @@ class Commits:
             self._connection = None
 
     def _hand_over(self, jobs: list[_Job], error: Exception | None) -> None:
+        with self._counting:
+            for job in jobs:
+                del self._unanswered[job]
         if error is not None:
             for job in jobs:
                 job.outcome = error

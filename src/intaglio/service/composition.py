@@ -79,7 +79,11 @@ def compose(home: Home, clock: Clock) -> Service:
         migrate(connection)
         if not home.chain.begun(connection):
             raise StoreUnavailable("the database is empty: it is not the one that this service was made with")
-    commits = Commits(home.engine, most_waiting=settings.limits.waiting_writes)
+    commits = Commits(
+        home.engine,
+        most_waiting=settings.limits.waiting_writes,
+        patience_seconds=settings.database.patience_seconds,
+    )
     lanes = Lanes("sign", settings.keys.signing_threads, home.patience_seconds)
     secret = home.keyring.secret(TOKEN_SECRET)
     trusted = settings.verification.ca_file
