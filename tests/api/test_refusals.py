@@ -6,14 +6,17 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from api.bad_requests import BAD, Bad, ask
 from intaglio import errors
 from intaglio.api import problems
+from intaglio.ledger.refusals import MOST_OF_ONE
 from served import JOHN_DOE, Partner, Served, make_partner, run, tls
 
 DIGEST = "AB" * 32
@@ -246,3 +249,24 @@ def test_a_rate_limit_says_when_to_come_back_and_what_the_limit_is() -> None:
     assert (answer.status, headers[b"retry-after"]) == (429, b"3")
     assert (headers[b"ratelimit-policy"], headers[b"ratelimit"]) == (b'"account";q=10;w=1', b'"account";r=0;t=3')
     assert json.loads(answer.body)["errors"] == {"rate": "at most 10 requests in 1 seconds"}
+
+
+def test_a_flood_of_refusals_is_counted_in_one_entry(served: Served, tmp_path: Path) -> None:
+    partner = make_partner(served, tmp_path / "flooding", "--kind", "individual", "--test")
+    flood = MOST_OF_ONE + 60
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: partner.get("/timestamp/nonsense").status_code, range(flood)))
+    assert set(answers) == {422}
+    wanted = ("--account", partner.account_id, "--kind", "request.refused", "--most", "1000")
+    until = time.monotonic() + 25
+    more: list[dict[str, Any]] = []
+    while not more and time.monotonic() < until:
+        time.sleep(0.5)
+        more = [one for one in served.intaglio("ledger", "show", *wanted) if one["kind"] == "request.refused.more"]
+    told = served.intaglio("ledger", "show", *wanted)
+    assert more
+    # A window may have ended while they came.
+    assert sum(one.get("details", {}).get("count", 1) for one in told) == flood
+    assert len(told) < flood
+    assert more[0]["details"]["statuses"].keys() == {"422"}
+    partner.client.close()

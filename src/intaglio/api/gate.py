@@ -10,6 +10,7 @@ from intaglio.api import problems
 from intaglio.api.peer import CLIENT_CERTIFICATE
 from intaglio.errors import IntaglioError
 from intaglio.ledger.entry import Event
+from intaglio.ledger.refusals import REFUSED, Source
 from intaglio.logs import AccessLog
 from intaglio.service.composition import Service
 
@@ -45,7 +46,7 @@ class Gate:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if self._json_only and 400 <= status < 500:
-                    # A refusal leaves only once its entry is durable.
+                    # A refusal leaves only once its entry is durable; of a flood, it is counted.
                     await self._record(scope, request_id, status)
                 message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id.encode())]}
             await send(message)
@@ -93,20 +94,24 @@ class Gate:
         return None
 
     async def _record(self, scope: Any, request_id: str, status: int) -> None:
-        state = scope["state"]
+        state, now = scope["state"], self._service.engine.clock.now()
+        account = state.get("account")
         certificate = scope["extensions"][CLIENT_CERTIFICATE]["certificate"]
+        peer = (scope.get("client") or ("",))[0]
+        if not self._service.refusals.alone(Source(account, peer), status, now):
+            return
         await self._service.record(
             Event(
-                at=self._service.engine.clock.now(),
-                kind="request.refused",
-                account_id=state.get("account"),
+                at=now,
+                kind=REFUSED,
+                account_id=account,
                 request_id=request_id,
                 details={
                     "status": status,
                     "method": scope["method"],
                     "path": scope["path"][:200],
                     "errors": _recorded(state.get("refused", {})),
-                    "peer": (scope.get("client") or ("",))[0],
+                    "peer": peer,
                     "client_certificate": None if certificate is None else certificate.sha256,
                 },
             )

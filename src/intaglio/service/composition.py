@@ -23,6 +23,7 @@ from intaglio.errors import IntaglioError, StoreUnavailable
 from intaglio.keys.lanes import Lanes
 from intaglio.keys.live import LiveKeys
 from intaglio.ledger.entry import Event
+from intaglio.ledger.refusals import Refusals
 from intaglio.revocation.answers import Answers
 from intaglio.service.following import follow, refresh
 from intaglio.service.home import TOKEN_SECRET, Home
@@ -46,6 +47,7 @@ class Service:
     engine: Engine
     sessions: Sessions
     serving: Serving
+    refusals: Refusals
     draining: bool = False
 
     async def record(self, event: Event) -> None:
@@ -132,7 +134,7 @@ def compose(home: Home, clock: Clock) -> Service:
         engine.live.drop_beginning(SANDBOXED)
 
     sessions = Sessions(commits, secret, settings.token_lifetime, changed, sandboxes_changed)
-    return Service(home, engine, sessions, serving)
+    return Service(home, engine, sessions, serving, Refusals())
 
 
 @asynccontextmanager
@@ -157,12 +159,23 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        with suppress(StoreUnavailable):
+            await _sum_up(service, all_of_them=True)
         await engine.prover.close()
         await engine.commits.stop()
         engine.lanes.shutdown()
         engine.pool.close()
         # The token is let go of by the process that ends: closing its sessions could hang.
         home.engine.dispose()
+
+
+async def _sum_up(service: Service, *, all_of_them: bool = False) -> None:
+    """Write what was counted of refusals."""
+    engine = service.engine
+    events = service.refusals.summaries(engine.clock.now(), all_of_them=all_of_them)
+    if events:
+        await engine.commits.write(lambda connection: engine.chain.append(connection, events))
+        service.refusals.written(events)
 
 
 async def _keep_house(service: Service) -> None:
@@ -176,11 +189,14 @@ async def _keep_house(service: Service) -> None:
     async def destroy_over() -> None:
         await destroy_expired(engine)
 
+    async def sum_up() -> None:
+        await _sum_up(service)
+
     async def forget_proofs() -> None:
         await engine.prover.forget(engine.chain)
 
     while True:
-        for work in (destroy_over, publish_due, forget_proofs):
+        for work in (destroy_over, publish_due, sum_up, forget_proofs):
             try:
                 await work()
             except IntaglioError as error:
