@@ -131,6 +131,10 @@ def test_ocsp_by_post_and_get_for_every_certificate(served: Served, tmp_path: Pa
         encoded = quote(base64.b64encode((tmp_path / "request").read_bytes()).decode(), safe="")
         answer = httpx.get(f"{served.public}/ocsp/{encoded}")
         assert answer.headers["content-type"] == "application/ocsp-response"
+        head = httpx.head(f"{served.public}/ocsp/{encoded}")
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == answer.headers["content-length"]
+        assert head.headers["etag"] == answer.headers["etag"]
         assert "max-age" in answer.headers["cache-control"]
         (tmp_path / "response").write_bytes(answer.content)
         inputs = ("-respin", tmp_path / "response", *query, "-CAfile", authority)

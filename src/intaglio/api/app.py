@@ -11,6 +11,7 @@ from litestar.handlers import HTTPRouteHandler
 from intaglio.api import metrics, problems, public, reference, sandbox, v2
 from intaglio.api.direct import Direct
 from intaglio.api.gate import Gate
+from intaglio.api.ocsp import Ocsp
 from intaglio.errors import IntaglioError
 from intaglio.service.composition import Service
 
@@ -67,7 +68,7 @@ def api(service: Service) -> Gate:
 def public_pki(service: Service) -> Gate:
     """Return the application of the public listener."""
     docs = Router("/v2", route_handlers=list(reference.HANDLERS))
-    return Gate(_litestar(service, [*public.HANDLERS, docs]), service, json_only=False)
+    return Gate(Ocsp(_litestar(service, [*public.HANDLERS, docs]), service), service, json_only=False)
 
 
 def measures(service: Service) -> Gate:

@@ -61,7 +61,7 @@ class Direct:
     async def _identity(self, scope: Any, receive: Any) -> bytes:
         """Create an identity: PEM of its certificate, base64 of a DER OCSP response about it."""
         who = await caller(self._service, scope)
-        body = await _body(receive)
+        body = await read_body(receive)
         sent = read_json(body or b"null")
         shown = presented(scope["headers"], body)
         made = await create_identity(self._service.engine, who, sent, scope["state"]["request_id"], shown)
@@ -73,7 +73,7 @@ class Direct:
     async def _answer(scope: Any, send: Any, method: str, call: Any) -> None:
         if scope["method"] == "OPTIONS":
             call.close()
-            await _send(send, 204, ((b"allow", f"{method}, OPTIONS".encode()),), b"")
+            await send_answer(send, 204, ((b"allow", f"{method}, OPTIONS".encode()),), b"")
             return
         if scope["method"] != method:
             call.close()
@@ -84,7 +84,7 @@ class Direct:
         except IntaglioError as error:
             await problems.send_answer(send, problems.of(error, scope))
         else:
-            await _send(send, 200, (_CONTENT_TYPE, _NO_STORE), body)
+            await send_answer(send, 200, (_CONTENT_TYPE, _NO_STORE), body)
 
 
 def read_json(body: bytes) -> Any:
@@ -104,7 +104,8 @@ def _pem(certificate: bytes) -> bytes:
     return b"-----BEGIN CERTIFICATE-----\\n%b\\n-----END CERTIFICATE-----\\n" % b"\\n".join(lines)
 
 
-async def _body(receive: Any) -> bytes:
+async def read_body(receive: Any) -> bytes:
+    """Return the whole body of a request; the listener has bounded it."""
     message = await receive()
     body: bytes = message.get("body", b"")
     while message.get("more_body", False):
@@ -113,7 +114,8 @@ async def _body(receive: Any) -> bytes:
     return body
 
 
-async def _send(send: Any, status: int, headers: Any, body: bytes) -> None:
+async def send_answer(send: Any, status: int, headers: Any, body: bytes, *, told: bool = True) -> None:
+    """Send a whole answer, or for HEAD, without being `told`, all but its body."""
     length = () if status == 204 else ((b"content-length", str(len(body)).encode()),)
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body if told else b""})

@@ -1,22 +1,17 @@
-"""The public PKI: OCSP, CRLs, issuer certificates, RFC 3161, and health; plain HTTP, no certificate asked."""
+"""The public PKI but for OCSP: CRLs, issuer certificates, RFC 3161, and health; plain HTTP, no certificate asked."""
 
-import base64
-import binascii
-import hashlib
 import logging
 from datetime import datetime
-from email.utils import format_datetime
 from typing import Any
-from urllib.parse import unquote
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from litestar import HttpMethod, Request, Response, post, route
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 
-from intaglio.errors import ClockUntrusted, IntaglioError, Malformed
+from intaglio.api.caching import cacheable
+from intaglio.errors import ClockUntrusted, IntaglioError
 from intaglio.pki.hierarchy import Hierarchy
-from intaglio.revocation import ocsp
 from intaglio.service.composition import Service
 from intaglio.signing.timestamp import answer_request
 from intaglio.timestamping.tsp import PKIFailure, rejected
@@ -25,11 +20,8 @@ AnyRequest = Request[Any, Any, Any]
 
 _log = logging.getLogger("intaglio.public")
 
-# A cache may keep a status this long although it stays current longer: a revocation must get through.
-_MOST_CACHED_SECONDS = 3600
 # Caches and monitors ask for the head alone, too.
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
-_OCSP = "application/ocsp-response"
 _REPLY = "application/timestamp-reply"
 
 
@@ -42,18 +34,8 @@ def _cacheable(
     content: bytes, media_type: str, this_update: datetime, next_update: datetime, now: datetime
 ) -> Response[bytes]:
     """Return an answer with the header fields of RFC 5019 §6.2."""
-    seconds = max(0, min(_MOST_CACHED_SECONDS, int((next_update - now).total_seconds())))
-    return Response(
-        content,
-        media_type=media_type,
-        headers={
-            "content-type": media_type,
-            "cache-control": f"max-age={seconds}, public, no-transform, must-revalidate",
-            "last-modified": format_datetime(this_update.replace(microsecond=0), usegmt=True),
-            "expires": format_datetime(next_update.replace(microsecond=0), usegmt=True),
-            "etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
-        },
-    )
+    headers = cacheable(content, media_type, this_update, next_update, now)
+    return Response(content, media_type=media_type, headers={name.decode(): value.decode() for name, value in headers})
 
 
 def _plain(content: bytes, media_type: str) -> Response[bytes]:
@@ -63,40 +45,6 @@ def _plain(content: bytes, media_type: str) -> Response[bytes]:
         media_type=media_type,
         headers={"content-type": media_type, "cache-control": "no-store"},
     )
-
-
-async def _ocsp(request: AnyRequest, der: bytes) -> Response[bytes]:
-    service = _service(request)
-    now = service.engine.clock.now().replace(microsecond=0)
-    try:
-        response = await service.engine.answers.ocsp(der, now)
-    except Malformed:
-        return _plain(ocsp.MALFORMED_REQUEST, _OCSP)
-    except IntaglioError as error:
-        _log.error("no OCSP answer: %s", error)
-        return _plain(ocsp.TRY_LATER, _OCSP)
-    if not response.current:
-        return _plain(response.der, _OCSP)
-    return _cacheable(response.der, _OCSP, response.this_update, response.next_update, now)
-
-
-@post("/ocsp", status_code=200)
-async def ocsp_post(request: AnyRequest) -> Response[bytes]:
-    """OCSP by POST (RFC 6960 §A.1)."""
-    return await _ocsp(request, await request.body())
-
-
-@route("/ocsp/{encoded:path}", http_method=_READ)
-async def ocsp_get(request: AnyRequest, encoded: str) -> Response[bytes]:
-    """OCSP by GET: base64, percent-encoded or not, slashes and all (RFC 6960 §A.1)."""
-    del encoded  # routing has unquoted and folded it: the raw path is what was sent
-    raw = request.scope["raw_path"].decode("ascii").removeprefix("/ocsp/")
-    text = unquote(raw)
-    try:
-        der = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return _plain(ocsp.MALFORMED_REQUEST, _OCSP)
-    return await _ocsp(request, der)
 
 
 @route("/crl/{name:str}", http_method=_READ)
@@ -170,4 +118,4 @@ async def readyz(request: AnyRequest) -> Response[dict[str, Any]]:
     )
 
 
-HANDLERS: list[HTTPRouteHandler] = [ocsp_post, ocsp_get, crl, issuer, tsa, tsa_test, healthz, readyz]
+HANDLERS: list[HTTPRouteHandler] = [crl, issuer, tsa, tsa_test, healthz, readyz]
