@@ -7,7 +7,7 @@ from statistics import median
 
 from deployed import Place, Served, marks
 from load import Load
-from measurement import CONNECTIONS, IDENTITY, Client, Counts, Row, measure
+from measurement import CONNECTIONS, IDENTITY, Client, Counts, Row, measure, p99
 from raw import rsa_keys_per_cpu_second
 from tree import tree
 
@@ -71,10 +71,10 @@ def refilling(home: Place, counts: Counts, settings: str) -> Row:
             quiet: list[float] = []
             busy: list[float] = []
             for _ in range(counts.paced_parts // 2):
-                busy.append(_p99(load.run(share).latencies))
+                busy.append(p99(load.run(share).latencies))
                 with _paused(service):
                     time.sleep(0.05)
-                    quiet.append(_p99(load.run(share).latencies))
+                    quiet.append(p99(load.run(share).latencies))
     with_refill, without = median(busy), median(quiet)
     print(f"p99 of signatures at {_RATE:.0f}/s: {with_refill * 1e3:.1f} ms while keys are made, {without * 1e3:.1f} ms")
     return Row("refill_p99_factor", with_refill / without, "times the p99 without refill", without * 1e3, 1.5, True)
@@ -93,7 +93,3 @@ class _paused:  # noqa: N801 - read as a verb
     def __exit__(self, *_: object) -> None:
         for pid in self._children:
             os.kill(pid, signal.SIGCONT)
-
-
-def _p99(latencies: list[float]) -> float:
-    return sorted(latencies)[len(latencies) * 99 // 100]

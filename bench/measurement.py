@@ -40,6 +40,8 @@ class Counts(msgspec.Struct, frozen=True):
     signatures: int = 20_000
     # Memory grows until the database's page cache (2 MB) is full, and not after: 60 pages a thousand entries.
     warm_up: int = 16_000
+    # For the growth of memory.
+    lasting: int = 200_000
     identities: int = 960
     # A key takes 20 to 150 ms: many make the mean certain, to 1.5 %.
     sustained: int = 3_200
@@ -47,6 +49,7 @@ class Counts(msgspec.Struct, frozen=True):
     paced: int = 12_000
     paced_parts: int = 24
     timestamps: int = 4_000
+    kills: int = 5
     ocsp: int = 8_000
     # Many short parts: whatever else the machine does meets service and library alike.
     parts: int = 16
@@ -56,11 +59,13 @@ class Counts(msgspec.Struct, frozen=True):
 QUICK = Counts(
     signatures=3_000,
     warm_up=500,
+    lasting=6_000,
     identities=160,
     sustained=64,
     paced=1_600,
     paced_parts=4,
     timestamps=800,
+    kills=2,
     ocsp=1_600,
     parts=4,
     raw_seconds=0.15,
@@ -92,6 +97,11 @@ def measure(
         looks.append(raw(counts.raw_seconds))
     made = requests // counts.parts * counts.parts
     return Measured(made / cpu, made / wall, sum(looks) / len(looks))
+
+
+def p99(latencies: Sequence[float]) -> float:
+    """Return what 99 of 100 stay below."""
+    return sorted(latencies)[len(latencies) * 99 // 100]
 
 
 class Client:

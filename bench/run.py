@@ -12,9 +12,11 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import hsm
 import linting
+import recovery
 import side_by_side
 import store
 from cryptography import x509
@@ -23,32 +25,42 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.ocsp import OCSPRequestBuilder
 from deployed import Place, Served, place
 from load import Load, Plan
-from measurement import CONNECTIONS, IDENTITY, QUICK, Client, Counts, Row, measure
+from measurement import CONNECTIONS, IDENTITY, QUICK, Client, Counts, Row, measure, p99
 from raw import p256_signatures_per_cpu_second, rsa_signatures_per_cpu_second
 
 import keys
 
-_PARTS = ("requests", "pool", "store", "workers", "nodes", "hsm", "linting")
+_PARTS = ("requests", "pool", "store", "workers", "nodes", "recovery", "hsm", "linting")
 
 
 def signatures(service: Served, client: Client, counts: Counts, *, threads: bool) -> list[Row]:
     """Measure the signing path and the memory it leaves behind."""
     identities = [client.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
-    with Load(client.plan("GET", [f"/identity/{one}/sign/{{digest}}" for one in identities])) as load:
+    targets = [f"/identity/{one}/sign/{{digest}}" for one in identities]
+    with Load(client.plan("GET", targets)) as load:
         load.run(counts.warm_up)
-        resident, by_thread = service.rss_bytes(), service.thread_cpu_seconds()
+        by_thread = service.thread_cpu_seconds()
         found = measure(service, load, counts.signatures, counts)
-        growth = 100 * (service.rss_bytes() - resident) / resident
         if threads:
             _tell_threads(by_thread, service.thread_cpu_seconds(), counts.signatures)
+        resident = service.rss_bytes()
+        load.run(counts.lasting)
+        growth = 100 * (service.rss_bytes() - resident) / resident
     print(f"signatures: {found.per_cpu_second:.0f} per server CPU s, {found.per_second:.0f} per s of wall time")
+    rate = found.per_second / 2
+    with Load(client.plan("GET", targets, rate=rate)) as load:
+        load.run(counts.paced // counts.paced_parts)
+        share = counts.paced // counts.paced_parts
+        waited = [p99(load.run(share).latencies) for _ in range(counts.paced_parts)]
+    print(f"signatures due at {rate:.0f} per s: p99s from {min(waited) * 1e3:.1f} to {max(waited) * 1e3:.1f} ms")
     alone = rsa_signatures_per_cpu_second(counts.raw_seconds, threads=1)
     print(f"the library with the machine to itself: {alone:.0f} per CPU s, ratio {found.per_cpu_second / alone:.3f}")
     return [
         Row(
             "sign_rsa2048_ratio", found.per_cpu_second / found.raw, "of raw RSA-2048 signatures/CPU s", found.raw, 0.65
         ),
-        Row("rss_growth_pct", growth, f"% over {counts.signatures} signatures", None),
+        Row("p99_half_load_ms", median(waited) * 1e3, f"ms at {rate:.0f}/s, open loop", None, 15.0, True),
+        Row("rss_growth_pct", growth, f"% over {counts.lasting} signatures", None, 5.0, True),
     ]
 
 
@@ -156,6 +168,8 @@ def main() -> int:
         rows.append(side_by_side.workers(counts, log))
     if "nodes" in wanted:
         rows.append(side_by_side.nodes(counts, log))
+    if "recovery" in wanted:
+        rows.append(recovery.recovery(counts, log))
     if "hsm" in wanted:
         rows.append(hsm.signatures(counts, log))
     if "linting" in wanted:
