@@ -251,6 +251,23 @@ def test_a_rate_limit_says_when_to_come_back_and_what_the_limit_is() -> None:
     assert json.loads(answer.body)["errors"] == {"rate": "at most 10 requests in 1 seconds"}
 
 
+def test_an_account_suspended_while_its_request_comes_slowly_is_refused(served: Served, tmp_path: Path) -> None:
+    partner = make_partner(served, tmp_path / "slow", "--kind", "individual", "--test")
+    body = json.dumps(JOHN_DOE).encode()
+    head = (
+        f"POST /v2/identity HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {partner.token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    with connected(served, partner.folder) as secure:
+        secure.sendall(head.encode() + body[:-1])
+        time.sleep(0.3)
+        served.intaglio("account", "suspend", partner.account_id)
+        time.sleep(1.1)
+        secure.sendall(body[-1:])
+        assert secure.recv(1000).startswith(b"HTTP/1.1 403")
+    partner.client.close()
+
+
 def test_a_flood_of_refusals_is_counted_in_one_entry(served: Served, tmp_path: Path) -> None:
     partner = make_partner(served, tmp_path / "flooding", "--kind", "individual", "--test")
     flood = MOST_OF_ONE + 60

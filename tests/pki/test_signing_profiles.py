@@ -18,7 +18,7 @@ from pyhanko.sign.validation.qualified.tsp import QcCertType
 from founded import ARC, NOW, PUBLICATION, SUBJECTS, Pki
 from intaglio.errors import RuleBroken
 from intaglio.pki.lint import Accreditation
-from intaglio.pki.profiles import DOCUMENT_SIGNING, SIGNING, Holder, Profile
+from intaglio.pki.profiles import DOCUMENT_SIGNING, SIGNING, Declared, Holder, Profile
 from intaglio.pki.subject import name
 from intaglio.revocation import crl, ocsp
 from intaglio.revocation.register import Standing, State
@@ -275,6 +275,23 @@ def test_qualified(pki: Pki, tmp_path: Path, profile: str, policy: str, kind: Qc
             "purposes.time-stamping",
         ),
         ("etsi-advanced-seal", {"statements": SIGNING["etsi-advanced-person"].statements}, "qc.type"),
+        # Who has these could answer for the CA, stamp time, or be a server.
+        *(
+            ("aatl-a-person", {field: ["1.3.6.1.5.5.7.3.36", purpose]}, "purposes.reserved")
+            for field in ("extended_key_usage", "extended_key_usage_allowed")
+            for purpose in ("2.5.29.37.0", "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.3", "1.3.6.1.5.5.7.3.9")
+        ),
+        ("aatl-a-person", {"extended_key_usage_allowed": ["1.3.6.1.5.5.7.3.8"]}, "purposes.reserved"),
+        # What only qualified certificates say.
+        ("etsi-advanced-seal", {"policies": ["0.4.0.194112.1.3"]}, "qc.policy"),
+        ("etsi-advanced-seal", {"policy": "5.2"}, "qc.policy"),
+        (
+            "etsi-advanced-seal",
+            {"statements": Declared(type="0.4.0.1862.1.6.2", legislation=("US",))},
+            "qc.legislation",
+        ),
+        # What tells production from tests, and one profile from another.
+        ("aatl-a-person", {"policies": [f"{ARC}.1.1.1"]}, "policies.arc"),
     ],
 )
 def test_profiles_that_nothing_is_issued_by(pki: Pki, base: str, changed: dict[str, object], rule: str) -> None:

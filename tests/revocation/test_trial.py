@@ -18,7 +18,7 @@ from intaglio.errors import ContentRefused
 from intaglio.keys.algorithm import KeyAlgorithm
 from intaglio.pki import linter, profile_file
 from intaglio.pki.hierarchy import subject
-from intaglio.pki.profiles import PACKAGED, PROFILES, SIGNING
+from intaglio.pki.profiles import PACKAGED, PROFILES, SIGNING, Usage
 from intaglio.revocation.trial import Authority, trial
 from served import BIN, run
 
@@ -101,6 +101,14 @@ def test_what_is_wrong_with_a_profile_is_found(
     assert rule in {one.rule for one in trial(profile, authority(country=country), PUBLICATION, NOW)}
 
 
+def test_what_a_policy_may_choose_is_tried_too() -> None:
+    allowed: list[Usage] = ["digital_signature", "content_commitment"]
+    profile = msgspec.structs.replace(SIGNING["etsi-advanced-seal"], name="own", key_usage_allowed=allowed)
+    found = trial(profile, authority(country="DE"), PUBLICATION, NOW)
+    assert {one.of for one in found} == {"a certificate with digital_signature and content_commitment"}
+    assert any("mixed_key_usage" in one.rule for one in found)
+
+
 def test_an_email_address_is_an_alternative_name_too() -> None:
     document = starting_policy(Kind.EMPLOYEE, "Example Ltd", "DE")
     loaded = policy.load(document, PROFILES["aatl-a-person"])
@@ -144,6 +152,20 @@ def test_the_files_that_come_with_the_service_can_be_read_as_an_operators(name: 
             '["1.3.6.1.5.5.7.3.4"]',
             "extended_key_usage",
         ),
+        (
+            "aatl-a-seal",
+            '["1.3.6.1.5.5.7.3.36", "1.2.840.113583.1.1.5"]',
+            '["1.3.6.1.5.5.7.3.36", "1.3.6.1.5.5.7.3.9"]',
+            "extended_key_usage",
+        ),
+        ("aatl-a-seal", '"1.3.6.1.5.5.7.3.4",', '"1.3.6.1.5.5.7.3.8",', "extended_key_usage_allowed"),
+        ("aatl-a-seal", 'policy = "1.2"', 'policies = ["2.5.29.32.0"]', "policies"),
+        ("aatl-a-seal", 'policy = "1.2"', f"policies = {[f'1.2.{one}' for one in range(9)]}", "policies"),
+        ("etsi-advanced-seal", 'policy = "4.2"', 'policies = ["0.4.0.194112.1.3"]', "policies"),
+        ("etsi-advanced-seal", "disclosure = true", 'legislation = ["DE"]', "statements.legislation"),
+        ("etsi-advanced-seal", 'policy = "4.2"', 'policy = "5.2"', "policy"),
+        ("aatl-a-seal", 'policy = "1.2"', "policies = " + "[" * 5000, "profile"),
+        ("aatl-a-seal", "version = 1", "version = " + "1" * 5000, "profile"),
         ("aatl-a-seal", 'policy = "1.2"', 'policy = "any"', "policy"),
         ("aatl-a-seal", 'policy = "1.2"', 'policy = "2"', "policy"),
         ("aatl-a-seal", 'policy = "1.2"', "", "policy"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from intaglio.accounts.sessions import Caller
 from intaglio.api import problems
 from intaglio.api.authentication import caller
 from intaglio.api.verification import presented
@@ -60,11 +61,17 @@ class Direct:
 
     async def _identity(self, scope: Any, receive: Any) -> bytes:
         """Create an identity: PEM of its certificate, base64 of a DER OCSP response about it."""
-        who = await caller(self._service, scope)
+        # First: what is slow to come must not be judged by what was true when it began.
         body = await read_body(receive)
+
+        async def who() -> Caller:
+            return await caller(self._service, scope)
+
+        found = await who()
         sent = read_json(body or b"null")
         shown = presented(scope["headers"], body)
-        made = await create_identity(self._service.engine, who, sent, scope["state"]["request_id"], shown)
+        request_id = scope["state"]["request_id"]
+        made = await create_identity(self._service.engine, found, sent, request_id, shown, again=who)
         # What stands here has no character that JSON writes otherwise, but for the line ends.
         certificate, status = _pem(made.certificate), base64.b64encode(made.ocsp_response)
         return b'{"id":"%b","signing_cert":"%b","ocsp_response":"%b"}' % (made.id.encode(), certificate, status)

@@ -64,6 +64,12 @@ def history(name: NameArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOp
     say(versions, table(rows, ["version", "created_at", "author", "sha256"]), as_json=as_json)
 
 
+def _read(file: Path) -> bytes:
+    """Return a file, or as much of it as is known to be too much."""
+    with file.open("rb") as opened:
+        return opened.read(profile_file.MOST_BYTES + 1)
+
+
 @app.command()
 @command
 def check(file: FileArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
@@ -71,7 +77,7 @@ def check(file: FileArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOpti
 
     Nothing is recorded or put in force. Ends with 1 if anything is found.
     """
-    profile = profile_file.read(file.read_bytes())
+    profile = profile_file.read(_read(file))
     found = examine(open_home(home), profile, datetime.now(UTC))
     rows = [{"rule": one.rule, "of": one.of} for one in found]
     text = table(rows, ["rule", "of"]) if rows else f"{profile.name}, version {profile.version}: nothing is found."
@@ -93,7 +99,7 @@ def add(
 
     It is in force at once for the accounts that have it.
     """
-    raw, now, opened = file.read_bytes(), datetime.now(UTC), open_home(home)
+    raw, now, opened = _read(file), datetime.now(UTC), open_home(home)
     try:
         document = raw.decode()
     except UnicodeDecodeError as error:

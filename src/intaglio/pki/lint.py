@@ -16,7 +16,16 @@ from intaglio.pki import naming
 from intaglio.pki.der import elements, object_identifier
 from intaglio.pki.extensions import QC_COMPLIANCE, QC_DEVICE, QC_STATEMENTS, QC_TYPE, is_reserved
 from intaglio.pki.name import DistinguishedName
-from intaglio.pki.profiles import ADOBE_ARCHIVE, ADOBE_TIME_STAMP, DOCUMENT_SIGNING, NO_REVOCATION, USAGES, Profile
+from intaglio.pki.profiles import (
+    ADOBE_ARCHIVE,
+    ADOBE_TIME_STAMP,
+    DOCUMENT_SIGNING,
+    NEVER_OF_SIGNERS,
+    NO_REVOCATION,
+    PROFILES,
+    USAGES,
+    Profile,
+)
 from intaglio.pki.publication import Extension
 from intaglio.pki.subject import ATTRIBUTES
 
@@ -29,6 +38,10 @@ class Accreditation(IntEnum):
     QUALIFIED_DEVICE = 2
 
 
+# EN 319 411-2 §5.3: QCP-n, QCP-l, and so on.
+QUALIFIED_POLICIES = "0.4.0.194112.1."
+# The same, below the service's own arc.
+_QUALIFIED = frozenset(one.policy for one in PROFILES.values() if one.qualified)
 _COMPLIANCE, _DEVICE, _TYPE = map(object_identifier, (QC_COMPLIANCE, QC_DEVICE, QC_TYPE))
 _FIELDS = {object_identifier(oid.dotted_string): field for field, (oid, _) in ATTRIBUTES.items()}
 # Clocks of two nodes differ, and status is told in whole seconds: no revocation is held back for that.
@@ -70,6 +83,11 @@ def check_profile(profile: Profile, extensions: Sequence[Extension], issuer: x50
         raise RuleBroken("purposes.time-stamping", "must be critical and alone (RFC 3161 §2.3)")
     if profile.holder is not None and not DOCUMENT_SIGNING.intersection(purposes):
         raise RuleBroken("purposes.documents", "extendedKeyUsage: none for signing documents")
+    if profile.holder is not None and NEVER_OF_SIGNERS.intersection((*purposes, *profile.extended_key_usage_allowed)):
+        raise RuleBroken("purposes.reserved", "extendedKeyUsage: a purpose that no signer has")
+    says = any(oid.startswith(QUALIFIED_POLICIES) for oid in profile.policies) or profile.policy in _QUALIFIED
+    if says and not profile.qualified:
+        raise RuleBroken("qc.policy", "a policy of qualified certificates without the statement that it is one")
     if any(extension.critical and extension.oid in _NEVER_CRITICAL for extension in extensions):
         raise RuleBroken("extensions.critical", "one is critical that must not be")
     if NO_REVOCATION.oid in oids:
@@ -98,6 +116,8 @@ def _check_declared(profile: Profile, extensions: Sequence[Extension]) -> None:
     declared = profile.statements
     if declared is None:
         return
+    if declared.legislation and not declared.compliance:
+        raise RuleBroken("qc.legislation", "a legislation without the statement that the certificate is qualified")
     if declared.disclosure:
         held = next(one for one in extensions if one.oid == QC_STATEMENTS).value.public_bytes()
         if not any(elements(one)[0] == _DISCLOSURE for one in elements(held)):
@@ -194,6 +214,8 @@ def _check_usage(usage: x509.KeyUsage, profile: Profile) -> None:
 
 def _check_purposes(purposes: x509.ExtendedKeyUsage, profile: Profile) -> None:
     named = {purpose.dotted_string for purpose in purposes}
+    if named & NEVER_OF_SIGNERS:
+        raise RuleBroken("purposes.reserved", "extendedKeyUsage: a purpose that no signer has")
     if not named <= set(profile.extended_key_usage_allowed):
         raise RuleBroken("purposes.allowed", "extendedKeyUsage: a purpose that the profile does not allow")
     if not named & DOCUMENT_SIGNING:

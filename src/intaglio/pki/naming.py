@@ -27,9 +27,10 @@ REQUIRED: Mapping[Naming, tuple[str, ...]] = {
 NAMES = ("given_name", "surname")
 PSEUDONYM = "pseudonym"
 
-# EN 319 412-1 §5.1.3 and §5.1.4: three letters that say what it is (two and a colon: a national scheme), the country,
-# a hyphen, the identifier.
-_IDENTIFIER = re.compile(r"\A(?P<scheme>[A-Z]{3}|[A-Z]{2}:)(?P<country>[A-Z]{2})-(?P<reference>.+)\Z")
+# EN 319 412-1 §5.1.3 and §5.1.4: three letters that say what it is, the country, a hyphen, the identifier. A national
+# scheme, two letters and a colon, needs nameRegistrationAuthorities beside it (§5.1.3-05), which no profile states.
+_IDENTIFIER = re.compile(r"\A(?P<scheme>[A-Z]{3})(?P<country>[A-Z]{2})-(?P<reference>.+)\Z")
+_LEI = re.compile(r"\A[A-Z0-9]{18}[0-9]{2}\Z")
 _SCHEMES = {
     NATURAL_SEMANTICS: frozenset({"PAS", "IDC", "PNO", "TIN"}),
     LEGAL_SEMANTICS: frozenset({"VAT", "NTR", "PSD", "LEI"}),
@@ -77,11 +78,18 @@ def fault_of_identifier(semantics: str, value: str) -> str | None:
     schemes = _SCHEMES[semantics]
     example = "PNODE-1234567" if semantics == NATURAL_SEMANTICS else "VATDE-123456789"
     found = _IDENTIFIER.match(value)
-    if found is None or not (found["scheme"] in schemes or found["scheme"].endswith(":")):
-        return f"must be as in {example}: {', '.join(sorted(schemes))} or a national scheme (EN 319 412-1 §5.1)"
+    if found is None or found["scheme"] not in schemes:
+        return f"must be as in {example}: {', '.join(sorted(schemes))} (EN 319 412-1 §5.1)"
     if found["country"] not in _COUNTRIES_OF.get(found["scheme"], COUNTRIES):
         return f"{found['country']} is no country for {found['scheme']}"
+    if found["scheme"] == "LEI" and not _is_lei(found["reference"]):
+        return "is no LEI (ISO 17442)"
     return None
+
+
+def _is_lei(value: str) -> bool:
+    """Return whether 20 characters end with their check digits (ISO 17442, by ISO/IEC 7064 MOD 97-10)."""
+    return _LEI.match(value) is not None and int("".join(str(int(one, 36)) for one in value)) % 97 == 1
 
 
 def _where(naming: Naming) -> str:

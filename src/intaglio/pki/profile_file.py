@@ -7,10 +7,12 @@ import msgspec
 
 from intaglio.errors import ContentRefused
 from intaglio.pki import text
+from intaglio.pki.lint import QUALIFIED_POLICIES
 from intaglio.pki.naming import LEGAL_SEMANTICS, NATURAL_SEMANTICS, Naming
-from intaglio.pki.profiles import DOCUMENT_SIGNING, PROFILES, Declared, Holder, Profile
+from intaglio.pki.profiles import ANY_POLICY, DOCUMENT_SIGNING, NEVER_OF_SIGNERS, PROFILES, Declared, Holder, Profile
 
 MOST_BYTES = 65_536
+_MOST_POLICIES = 8
 # What the key of an identity lives at most, and what it is of use for at least.
 _LONGEST_SECONDS, _SHORTEST_SECONDS = 600, 60
 _NAME = re.compile(r"\A[a-z][a-z0-9-]{1,30}[a-z0-9]\Z")
@@ -29,7 +31,7 @@ def read(document: bytes) -> Profile:
         raise ContentRefused("The profile cannot be used.", {"profile": f"at most {MOST_BYTES} bytes"})
     try:
         profile = msgspec.toml.decode(document, type=Profile)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.ValidationError, msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ContentRefused("The profile cannot be read.", {"profile": str(error)}) from error
     faults = {field: reason for field, reason in _faults(profile) if reason is not None}
     if faults:
@@ -75,6 +77,10 @@ def _purposes(profile: Profile) -> Iterator[Fault]:
     for field in ("extended_key_usage", "extended_key_usage_allowed"):
         for oid in getattr(profile, field):
             yield field, text.fault_of_oid(oid)
+        if NEVER_OF_SIGNERS.intersection(getattr(profile, field)):
+            yield field, f"no signer has {', '.join(sorted(NEVER_OF_SIGNERS))}"
+    if len(set(profile.key_usage)) != len(profile.key_usage):
+        yield "key_usage", "has one twice"
     if len(set(profile.extended_key_usage)) != len(profile.extended_key_usage):
         yield "extended_key_usage", "has one twice"
     if not DOCUMENT_SIGNING.intersection(profile.extended_key_usage):
@@ -87,8 +93,15 @@ def _policies(profile: Profile) -> Iterator[Fault]:
     if profile.policy is not None:
         yield "policy", None if _SUFFIX.match(profile.policy) else "arcs below policy_arc, as in 1.1"
         yield "policy", "is that of time-stamps" if profile.policy == PROFILES["tsa"].policy else None
+        if not profile.qualified and any(one.qualified and one.policy == profile.policy for one in PROFILES.values()):
+            yield "policy", "is that of qualified certificates: statements.compliance must be true"
+    if len(profile.policies) > _MOST_POLICIES:
+        yield "policies", f"at most {_MOST_POLICIES}"
     for oid in profile.policies:
         yield "policies", text.fault_of_oid(oid)
+        yield "policies", "anyPolicy is for CAs" if oid == ANY_POLICY.dotted_string else None
+        if oid.startswith(QUALIFIED_POLICIES) and not profile.qualified:
+            yield "policies", f"{oid} is of qualified certificates: statements.compliance must be true"
     if len(set(profile.policies)) != len(profile.policies):
         yield "policies", "has one twice"
     if profile.cps is not None:
@@ -107,6 +120,8 @@ def _etsi(profile: Profile) -> Iterator[Fault]:
 
 
 def _statements(profile: Profile, holder: Holder, allowed: str, declared: Declared) -> Iterator[Fault]:
+    if declared == Declared():
+        yield "statements", "says nothing: leave it out"
     if declared.type not in {None, allowed}:
         yield "statements.type", f"is {allowed} for a {holder}"
     if declared.semantics not in {None, _SEMANTICS_OF[holder]}:
@@ -119,11 +134,19 @@ def _statements(profile: Profile, holder: Holder, allowed: str, declared: Declar
         yield "statements.compliance", "needs naming, statements.type and statements.disclosure (EN 319 412-5 §5)"
     if declared.retention_years is not None and not 0 < declared.retention_years <= 200:
         yield "statements.retention_years", "from 1 to 200"
-    yield from (("statements.legislation", text.fault_of_country(country)) for country in declared.legislation)
+    yield from _legislation(declared)
     for language, url in declared.disclosures.items():
         named = re.match(r"\A[a-z]{2}\Z", language) is not None
         yield "statements.disclosures", None if named else "keyed by two letters of ISO 639-1"
         yield "statements.disclosures", text.fault_of_uri(url) if url.startswith("https://") else "must be https"
+
+
+def _legislation(declared: Declared) -> Iterator[Fault]:
+    if declared.legislation and not declared.compliance:
+        yield "statements.legislation", "is for qualified certificates: compliance must be true"
+    if len(set(declared.legislation)) != len(declared.legislation):
+        yield "statements.legislation", "has one twice"
+    yield from (("statements.legislation", text.fault_of_country(country)) for country in declared.legislation)
 
 
 def _fault_of_url(url: str) -> str | None:

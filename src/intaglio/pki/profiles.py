@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import msgspec
 from cryptography import x509
 
+from intaglio.errors import RuleBroken
 from intaglio.pki.der import element
 from intaglio.pki.extensions import Statements
 from intaglio.pki.naming import Naming
@@ -26,6 +27,10 @@ ADOBE_ARCHIVE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.840.113583
 
 # Purposes of which a signing certificate has one at least: RFC 9336, Adobe's, Microsoft's.
 DOCUMENT_SIGNING = frozenset({"1.3.6.1.5.5.7.3.36", "1.2.840.113583.1.1.5", "1.3.6.1.4.1.311.10.3.12"})
+
+# Purposes that no signer has beside those, for whoever has them could answer for the CA, stamp the time, or be a server
+# or a program's maker to others: any, TLS server, code, time-stamps, OCSP (RFC 5280 §4.2.1.12).
+NEVER_OF_SIGNERS = frozenset({"2.5.29.37.0", *(f"1.3.6.1.5.5.7.3.{number}" for number in (1, 3, 8, 9))})
 
 Usage = Literal[
     "digital_signature",
@@ -155,6 +160,10 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return places.path(issuer) if self.no_revocation else []
 
     def _policies(self, places: Publication, *, test: bool) -> list[x509.PolicyInformation]:
+        ours = [oid for oid in self.policies if oid == places.policy_arc or oid.startswith(f"{places.policy_arc}.")]
+        if ours:
+            # Below the arc is what tells production from tests, and one profile from another.
+            raise RuleBroken("policies.arc", f"{ours[0]} is below the service's own arc: say it as policy")
         oids = [x509.ObjectIdentifier(oid) for oid in self.policies]
         if self.policy is not None:
             oids.insert(0, policy_oid(places.policy_arc, self.policy, test=test))

@@ -192,10 +192,14 @@ def fault_of_uri(value: str) -> str | None:
     try:
         parts = urlsplit(value)
         host = parts.hostname
-        named = not value.partition(":")[2].startswith("//") if host is None else all(map(_is_label, host.split(".")))
+        named = not value.partition(":")[2].startswith("//") if host is None else _is_host(host)
     except ValueError:
         right = named = False
     return None if right and named else "must be an absolute URI in ASCII"
+
+
+def _is_host(host: str) -> bool:
+    return fault_of_dns_name(host) is None or fault_of_ip_address(host) is None
 
 
 def fault_of_ip_address(value: str) -> str | None:

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from itertools import combinations
 from math import gcd, prod
 
 import msgspec
@@ -19,7 +20,7 @@ from intaglio.keys.algorithm import CURVES, RSA_BITS, KeyAlgorithm, PrivateKey, 
 from intaglio.pki import linter
 from intaglio.pki.issuer import Extensions, Issuer
 from intaglio.pki.lint import Accreditation
-from intaglio.pki.profiles import Holder, Profile
+from intaglio.pki.profiles import DOCUMENT_SIGNING, Holder, Profile, key_usage
 from intaglio.pki.publication import Publication
 from intaglio.pki.subject import (
     Subject,
@@ -121,10 +122,37 @@ def _findings(profile: Profile, authority: Authority, places: Publication, now: 
             serials.append(prepared.serial)
             found = linter.certificate(signer.issuer.sign(prepared), etsi=etsi)
             yield from _told(f"a certificate for {whose}, {algorithm}", found, places)
+    for what, chosen in _choices(profile).items():
+        subject, extensions = next(iter(_SUBJECTS[profile.holder].values()))
+        prepared = signer.issuer.prepare(
+            profile,
+            subject=name(subject),
+            public_key=_public(KeyAlgorithm.P_256),
+            now=now,
+            extensions=[*extensions, chosen],
+            accredited=accredited,
+        )
+        found = linter.certificate(signer.issuer.sign(prepared), etsi=etsi)
+        yield from _told(f"a certificate with {what}", found, places)
     for what, response in signer.responses(serials[0], profile.lifetime).items():
         yield from _told(f"an OCSP response, {what}", linter.ocsp_response(response), places)
     for what, listed in signer.lists(serials, profile.name).items():
         yield from _told(f"a CRL, {what}", linter.revocation_list(listed), places)
+
+
+def _choices(profile: Profile) -> Mapping[str, tuple[x509.ExtensionType, bool]]:
+    """Return what a policy may have certified in place of the profile's own: each set of usages, and all purposes."""
+    usages = profile.key_usage_allowed
+    found: dict[str, tuple[x509.ExtensionType, bool]] = {
+        " and ".join(chosen): (key_usage(chosen), True)
+        for number in range(1, len(usages) + 1)
+        for chosen in combinations(usages, number)
+    }
+    purposes = profile.extended_key_usage_allowed
+    if DOCUMENT_SIGNING.intersection(purposes):
+        every = x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in purposes])
+        found["all purposes that it allows"] = every, profile.extended_key_usage_critical
+    return found
 
 
 def _told(of: str, findings: list[linter.Finding], places: Publication) -> Iterator[Found]:

@@ -1,7 +1,9 @@
 """Use case: create an identity, that is a key that lives ten minutes and a certificate for it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from intaglio.accounts.sessions import Caller
 from intaglio.accounts.verification.presented import NOTHING, Presented, look
 from intaglio.accounts.verification.proof import Proof, details
 from intaglio.accounts.verification.register import Depth, needed
-from intaglio.errors import IntaglioError, IssuanceRefused, RuleBroken
+from intaglio.errors import IntaglioError, IssuanceRefused, RuleBroken, StoreUnavailable
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.keys.custody import SealedKey
 from intaglio.ledger.entry import Event
@@ -27,6 +29,8 @@ from intaglio.signing.engine import Engine
 from intaglio.signing.forced import check_means, check_rate, to_fail
 from intaglio.signing.issuance import Issued
 
+# How often a request is begun with before it is refused.
+_TIMES = 5
 # Certificate and OCSP response, DER, and the identity's key, opened.
 Signed = tuple[bytes, bytes, PrivateKey]
 
@@ -39,19 +43,34 @@ class NewIdentity(msgspec.Struct, frozen=True):
     ocsp_response: bytes
 
 
+class _Outdated(Exception):
+    """Something administrative changed while a request waited: its caller may not be who it was."""
+
+
 async def create_identity(
-    engine: Engine, caller: Caller, request: Any, request_id: str, presented: Presented = NOTHING
+    engine: Engine,
+    caller: Caller,
+    request: Any,
+    request_id: str,
+    presented: Presented = NOTHING,
+    again: Callable[[], Awaitable[Caller]] | None = None,
 ) -> NewIdentity:
     """Create an identity for the caller's account from a decoded JSON request.
 
     1. the policy is applied, and it is looked at by what the subject was verified; 2. a key is taken from the pool,
     3. and a serial number that is on record; 4. the time is taken, once and after the key exists; 5. the certificate is
     prepared; 6. it is issued; 7. so is an OCSP response about it; 8. certificate, identity and entry are durable.
+    What had to be waited for is begun with `again`, which tells the caller anew, if anything changed meanwhile.
     Raises `Malformed` or `ContentRefused` naming every field, `NotVerified`, or a `ServiceFault`; a rule for what is
     signed that would be broken is recorded.
     """
     try:
-        return await _create(engine, caller, request, request_id, presented)
+        for _ in range(_TIMES):
+            with suppress(_Outdated):
+                return await _create(engine, caller, request, request_id, presented, once=again is None)
+            if again is not None:
+                caller = await again()
+        raise StoreUnavailable("too much changed while the request waited")
     except RuleBroken as error:
         profile = caller.policy.profile
         broken = {"rule": error.rule, "reason": error.reason, "profile": profile.name, "version": profile.version}
@@ -60,7 +79,9 @@ async def create_identity(
         raise
 
 
-async def _create(engine: Engine, caller: Caller, request: Any, request_id: str, presented: Presented) -> NewIdentity:
+async def _create(
+    engine: Engine, caller: Caller, request: Any, request_id: str, presented: Presented, *, once: bool
+) -> NewIdentity:
     account = caller.account
     if caller.forced:
         await check_rate(engine, caller, Resource.IDENTITIES, request_id)
@@ -85,6 +106,8 @@ async def _create(engine: Engine, caller: Caller, request: Any, request_id: str,
     sealed = await engine.pool.take(caller.policy.algorithm)
     # 3
     serial = await engine.issuance.serial(issuer_name)
+    if engine.live.generation != generation and not once:
+        raise _Outdated
     # 4
     now = engine.clock.now()
     # What is certified is in the account's time; what is kept, in real time.
