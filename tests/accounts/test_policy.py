@@ -447,6 +447,8 @@ def test_every_bad_place_of_a_document_is_named_at_once() -> None:
                 "2.5.4.12": {"value_type": "NIL"},
                 "2.5.4.3": {"value_type": "UTF8STRING"},
                 "2.5.4.46": {"value_type": "UTF8STRING"},
+                "2.5.4.20": {"value_type": "PRINTABLESTRING", "static": True, "value_format": "1" * 33},
+                "2.5.4.44": {"value_type": "IA5STRING"},
                 "x": {"value_type": "UTF8STRING"},
             },
         },
@@ -478,6 +480,8 @@ def test_every_bad_place_of_a_document_is_named_at_once() -> None:
         "subject_dn.extra_attributes.2.5.4.12",
         "subject_dn.extra_attributes.2.5.4.3",
         "subject_dn.extra_attributes.2.5.4.46",
+        "subject_dn.extra_attributes.2.5.4.20",
+        "subject_dn.extra_attributes.2.5.4.44",
         "subject_dn.extra_attributes.x",
         "subject_da.date_of_birth",
         "subject_da.gender.format",
@@ -713,3 +717,16 @@ def test_a_simple_request_costs_little() -> None:
     times = timeit.repeat(lambda: apply(policy, request, today=_TODAY), number=200, repeat=10)
     # A tenth of this is usual; the bound is for shared machines.
     assert min(times) / 200 < 0.0005
+
+
+def test_a_title_has_no_more_characters_than_x520_allows() -> None:
+    loaded = load({"subject_dn": {"extra_attributes": {"2.5.4.12": {"value_type": "UTF8STRING"}}}})
+    for length, right in ((64, True), (65, False)):
+        sent = {"subject_dn": {"extra_attributes": [{"type": "2.5.4.12", "value": "ß" * length}]}}
+        try:
+            apply(loaded, sent, today=_TODAY)
+        except ContentRefused as error:
+            assert not right
+            assert error.fields.keys() == {"subject_dn.extra_attributes[0]"}
+        else:
+            assert right

@@ -3,7 +3,7 @@
 from functools import partial
 
 from intaglio.accounts.rules import Fault
-from intaglio.accounts.typed import STRING_TYPES, ValueType
+from intaglio.accounts.typed import STRING_TYPES, TypedRule, ValueType, fault_of_length
 from intaglio.pki import text
 from intaglio.pki.subject import ATTRIBUTES, COUNTRY_ATTRIBUTES
 
@@ -57,18 +57,29 @@ _OWN_DIRECTORY_ATTRIBUTES = {
     "1.3.6.1.5.5.7.9.4": "subject_da.country_of_citizenship",
     "1.3.6.1.5.5.7.9.5": "subject_da.country_of_residence",
 }
-# RFC 5280 Appendix A.1: dnQualifier is a PrintableString, domainComponent an IA5String.
-_PRESCRIBED = {"2.5.4.46": ValueType.PRINTABLESTRING, "0.9.2342.19200300.100.1.25": ValueType.IA5STRING}
+# RFC 5280 Appendix A.1 and X.520: dnQualifier and telephoneNumber are PrintableStrings, domainComponent an IA5String.
+_PRESCRIBED = {
+    "2.5.4.20": ValueType.PRINTABLESTRING,
+    "2.5.4.46": ValueType.PRINTABLESTRING,
+    "0.9.2342.19200300.100.1.25": ValueType.IA5STRING,
+}
+# No attribute of X.520 is an IA5String.
+_X520 = "2.5.4."
 
 
-def fault_of_extra_attribute(oid: str, value_type: ValueType) -> str | None:
-    """Return what keeps an attribute type out of `subject_dn.extra_attributes`."""
+def fault_of_extra_attribute(oid: str, rule: TypedRule) -> str | None:
+    """Return what keeps the rule of an attribute type out of `subject_dn.extra_attributes`."""
+    value_type = rule.value_type
     if oid in _OWN_ATTRIBUTES:
         return f"has a rule of its own, {_OWN_ATTRIBUTES[oid]}"
     if value_type not in STRING_TYPES:
         return "a name holds strings only"
     prescribed = _PRESCRIBED.get(oid, value_type)
-    return None if value_type == prescribed else f"is of type {prescribed} (RFC 5280)"
+    if value_type != prescribed:
+        return f"is of type {prescribed} (RFC 5280)"
+    if value_type == ValueType.IA5STRING and oid.startswith(_X520):
+        return f"is of type {ValueType.UTF8STRING} or {ValueType.PRINTABLESTRING} (X.520)"
+    return fault_of_length(oid, rule.value_format) if rule.static else None
 
 
 def fault_of_directory_attribute(oid: str) -> str | None:

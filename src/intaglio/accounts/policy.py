@@ -234,7 +234,7 @@ def _check(policy: Policy, faults: Faults) -> None:
     if policy.date_of_birth == Presence.STATIC:
         faults.refuse("subject_da.date_of_birth", "cannot be STATIC")
     for oid, rule in policy.extra.items():
-        faults.refuse(f"subject_dn.extra_attributes.{oid}", fault_of_extra_attribute(oid, rule.value_type))
+        faults.refuse(f"subject_dn.extra_attributes.{oid}", fault_of_extra_attribute(oid, rule))
     for oid in policy.directory_extra:
         faults.refuse(f"subject_da.extra_attributes.{oid}", fault_of_directory_attribute(oid))
     if SMTP_UTF8_MAILBOX in policy.other_names:

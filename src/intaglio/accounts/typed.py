@@ -25,6 +25,9 @@ _HEX = re.compile(r"\A(?:[0-9A-Fa-f]{2})+\Z")
 _MOST_INTEGER_BITS = 256
 _MOST_STRING = 256
 _MOST_DER = 1024
+# Upper bounds in characters, where attributes of names have one that is lower: title, telephoneNumber (RFC 5280
+# Appendix A.1, X.520 Annex C).
+_BOUNDS = {"2.5.4.12": 64, "2.5.4.20": 32}
 
 
 class ValueType(StrEnum):
@@ -79,6 +82,7 @@ class TypedRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             if encoded is None:
                 continue
             written = "" if value is None else str(value)
+            faults.refuse(here, fault_of_length(oid, written))
             if self.value_format and not fits(self.value_format, written):
                 faults.refuse(here, "does not match the account's policy")
             typed = Typed(oid, encoded)
@@ -115,6 +119,12 @@ def take_all(rules: dict[str, TypedRule], sent: Any, path: str, faults: Faults) 
         else:
             by_oid[item["type"]].append((here, item.get("value")))
     return tuple(typed for oid, rule in rules.items() for typed in rule.take(oid, by_oid[oid], path, faults))
+
+
+def fault_of_length(oid: str, written: str) -> str | None:
+    """Return what is wrong with the length of an attribute's value."""
+    most = _BOUNDS.get(oid)
+    return None if most is None or len(written) <= most else f"must have at most {most} characters"
 
 
 def check_value(kind: ValueType, value: str | None, path: str, faults: Faults) -> None:
