@@ -63,8 +63,7 @@ def refilling(home: Place, counts: Counts, settings: str) -> Row:
     home.set(f"[pool]\n{marks(100_000, 100_000)}\n{settings}")
     with home.serving() as service:
         client = Client(service)
-        identities = [client.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
-        targets = [f"/identity/{one}/sign/{{digest}}" for one in identities]
+        targets = client.signing_targets()
         share = counts.paced // counts.paced_parts
         with Load(client.plan("GET", targets, rate=_RATE)) as load:
             load.run(share)

@@ -126,6 +126,11 @@ class Client:
         with self._opener.open(request, timeout=60) as answer:
             return json.loads(answer.read())
 
+    def signing_targets(self) -> list[str]:
+        """Return where new identities sign, each another digest every time."""
+        made = [self.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
+        return [f"/identity/{one}/sign/{{digest}}" for one in made]
+
     def plan(self, method: str, targets: Sequence[str], body: Any = None, rate: float | None = None) -> Plan:
         """Return the plan of a load on the API over mutual TLS; `rate` is in requests per second."""
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "*/*", "Content-Type": _JSON}

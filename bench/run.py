@@ -35,8 +35,7 @@ _PARTS = ("requests", "pool", "store", "workers", "nodes", "recovery", "hsm", "l
 
 def signatures(service: Served, client: Client, counts: Counts, *, threads: bool) -> list[Row]:
     """Measure the signing path and the memory it leaves behind."""
-    identities = [client.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
-    targets = [f"/identity/{one}/sign/{{digest}}" for one in identities]
+    targets = client.signing_targets()
     with Load(client.plan("GET", targets)) as load:
         load.run(counts.warm_up)
         by_thread = service.thread_cpu_seconds()
@@ -114,8 +113,8 @@ def elliptic(home: Place, service: Served, client: Client, counts: Counts) -> Ro
         home.run("policy", "set", account, "--file", str(file))
         if document is wanted:
             time.sleep(1.0)  # until it is in force
-            identities = [client.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
-    with Load(client.plan("GET", [f"/identity/{one}/sign/{{digest}}" for one in identities])) as load:
+            targets = client.signing_targets()
+    with Load(client.plan("GET", targets)) as load:
         load.run(counts.timestamps // 4)
         found = measure(service, load, counts.signatures, counts, p256_signatures_per_cpu_second)
     return Row("sign_p256_per_cpu_s", found.per_cpu_second, "signatures/server CPU s", found.raw, 3000)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from deployed import Served, place
 from load import Load
-from measurement import CONNECTIONS, IDENTITY, Client, Counts, Row
+from measurement import CONNECTIONS, Client, Counts, Row
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from postgres import Server
@@ -70,6 +70,6 @@ def _factor(stack: ExitStack, one: Sequence[Served], two: Sequence[Served], coun
 
 def _load(service: Served, sides: int) -> Load:
     client = Client(service)
-    identities = [client.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
-    plan = client.plan("GET", [f"/identity/{one}/sign/{{digest}}" for one in identities])
+    targets = client.signing_targets()
+    plan = client.plan("GET", targets)
     return Load(msgspec.structs.replace(plan, connections=CONNECTIONS // sides))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deployed import place
 from load import Load
-from measurement import IDENTITY, Client, Counts, Row, measure
+from measurement import Client, Counts, Row, measure
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from postgres import Server
@@ -19,8 +19,8 @@ def signatures(counts: Counts, settings: str) -> Row:
             home.set(f"[pool]\nmakers = 0\n{settings}")
             with home.serving() as service:
                 client = Client(service)
-                identities = [client.call("POST", "/identity", IDENTITY)["id"] for _ in range(4)]
-                with Load(client.plan("GET", [f"/identity/{one}/sign/{{digest}}" for one in identities])) as load:
+                targets = client.signing_targets()
+                with Load(client.plan("GET", targets)) as load:
                     load.run(counts.timestamps // 4)
                     found = measure(service, load, counts.signatures // 2, counts)
     finally:

@@ -111,19 +111,6 @@ def check_test(connection: Connection, account_id: str) -> None:
         raise NotFound("There is nothing at this address.", {"url": "There is nothing at this address."})
 
 
-def find(connection: Connection, account_id: str) -> Sandbox:
-    """Return the sandbox of a test account; raises `NotFound`."""
-    check_test(connection, account_id)
-    row = connection.execute(select(sandboxes).where(sandboxes.c.account_id == account_id)).one_or_none()
-    failures = connection.execute(
-        select(forced_failures.c.failure, forced_failures.c.remaining)
-        .where(forced_failures.c.account_id == account_id)
-        .order_by(forced_failures.c.failure)
-    )
-    forced = {Failure(one.failure): one.remaining for one in failures}
-    return Sandbox(failures=forced) if row is None else Sandbox(timedelta(seconds=row.ahead_seconds), row.era, forced)
-
-
 _clock = Statement(
     select(sandboxes.c.ahead_seconds, sandboxes.c.era).where(sandboxes.c.account_id == bindparam("account"))
 )
@@ -133,6 +120,18 @@ def clock(connection: Connection, account_id: str) -> tuple[timedelta, int]:
     """Return how far an account's clock is ahead, and its era; asked for each commit of its identities."""
     row = _clock.run(connection, [{"account": account_id}]).one_or_none()
     return (timedelta(0), 0) if row is None else (timedelta(seconds=row.ahead_seconds), row.era)
+
+
+def find(connection: Connection, account_id: str) -> Sandbox:
+    """Return the sandbox of a test account; raises `NotFound`."""
+    check_test(connection, account_id)
+    ahead, era = clock(connection, account_id)
+    failures = connection.execute(
+        select(forced_failures.c.failure, forced_failures.c.remaining)
+        .where(forced_failures.c.account_id == account_id)
+        .order_by(forced_failures.c.failure)
+    )
+    return Sandbox(ahead, era, {Failure(one.failure): one.remaining for one in failures})
 
 
 def advance(connection: Connection, account_id: str, by: timedelta) -> Sandbox:

@@ -135,7 +135,7 @@ def stop(connection: Connection, found: Stop) -> bool:
 
 
 def resume(connection: Connection, name: str) -> Stop:
-    """Have a profile issue again, and return why it did not; raises `Conflict` if it does."""
+    """Have a profile issue again, and return why it did not; raises `NotFound`, or `Conflict` if it does."""
     find(connection, name)
     found = stopped(connection, name)
     if found is None:
