@@ -19,9 +19,9 @@ from intaglio.keys.sessions import Sessions
 
 HANDLE_INVALID = frozenset({c.CKR_KEY_HANDLE_INVALID, c.CKR_OBJECT_HANDLE_INVALID})
 _MOST_FOUND = 64
-# How often to look, and how long between, while another process changes the token, too: SoftHSM reads its store anew
-# then, and for a moment may not find what is there, or find what is not.
-_LOOKS = 3
+# How often to look while another process changes the token, too: SoftHSM reads its store anew then, and for a moment
+# may not find what is there, or find what is not. The pause doubles: the busier the machine, the longer the moment.
+_LOOKS = 6
 _PAUSE_SECONDS = 0.01
 # Object identifiers of curves, DER (RFC 5480 §2.1.1.1)
 _CURVE_OIDS = {
@@ -129,7 +129,7 @@ def find_one(sessions: Sessions, session: Session, kind: int, key_id: bytes) -> 
     """
     for look in range(_LOOKS):
         if look:
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(_PAUSE_SECONDS * 2 ** (look - 1))
         handles = find(sessions, session, kind, key_id)
         if handles:
             return handles[0]
