@@ -24,7 +24,7 @@ from intaglio.pki.hierarchy import Hierarchy
 from intaglio.revocation import register
 from intaglio.service.composition import running
 from intaglio.service.home import Home
-from intaglio.signing.destruction import destroy_expired
+from intaglio.signing.destruction import destroy_expired, forget_expired
 from intaglio.signing.engine import Engine
 from intaglio.signing.identity import create_identity
 from intaglio.signing.signature import sign_digest
@@ -56,6 +56,7 @@ def test_an_identity_ends_and_its_key_with_it(home: Home) -> None:
             with pytest.raises(NotFound):
                 await sign_digest(engine, who, made.id, DIGEST, "r3")
             assert await destroy_expired(engine) == 1
+            await forget_expired(engine)
             with reading(home.engine) as connection:
                 row = connection.execute(select(identity_keys).where(identity_keys.c.id == made.id)).one()
                 entry = latest(connection, most=1, kind="key.destroyed")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -19,6 +20,7 @@ from intaglio.accounts.verification.proof import Prover
 from intaglio.clock import Clock, SystemClock
 from intaglio.database.commits import Commits
 from intaglio.database.engine import check_durable, migrate, transaction, truncate_log
+from intaglio.database.tenure import Tenure
 from intaglio.errors import IntaglioError, StoreUnavailable
 from intaglio.keys.lanes import Lanes
 from intaglio.keys.live import LiveKeys
@@ -27,9 +29,10 @@ from intaglio.ledger.refusals import Refusals
 from intaglio.revocation.answers import Answers
 from intaglio.service.following import follow, refresh
 from intaglio.service.home import TOKEN_SECRET, Home
+from intaglio.service.housekeeping import OFFICE, Work, keep_house
 from intaglio.service.refill import key_pool
 from intaglio.service.serving import Serving
-from intaglio.signing.destruction import destroy_expired
+from intaglio.signing.destruction import destroy_expired, forget_expired
 from intaglio.signing.engine import Engine, Spending
 from intaglio.signing.forced import taken
 from intaglio.signing.issuance import Issuance
@@ -146,10 +149,12 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
     await service.sessions.refresh()
     await refresh(home, engine, service.serving)
     await service.record(Event(engine.clock.now(), "service.started", details={"version": __version__}))
+    tenure = Tenure(home.engine, OFFICE)
+    await asyncio.to_thread(tenure.start)
     tasks = [
         asyncio.create_task(service.sessions.watch(), name="watch"),
         asyncio.create_task(follow(home, engine, service.serving), name="hierarchy"),
-        asyncio.create_task(_keep_house(service), name="housekeeping"),
+        asyncio.create_task(keep_house(_works(service), tenure), name="housekeeping"),
     ]
     try:
         yield service
@@ -159,6 +164,7 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        await asyncio.to_thread(tenure.stop)
         with suppress(StoreUnavailable):
             await _sum_up(service, all_of_them=True)
         await engine.prover.close()
@@ -178,29 +184,19 @@ async def _sum_up(service: Service, *, all_of_them: bool = False) -> None:
         service.refusals.written(events)
 
 
-async def _keep_house(service: Service) -> None:
-    """Destroy what is over and publish what is due, for ever; a failure is logged and tried again."""
+def _works(service: Service) -> list[Work]:
+    """Return what is to be done beside the requests."""
     engine = service.engine
 
     async def publish_due() -> None:
         for name in list(engine.issuers):
             await engine.answers.revocation_list(name, engine.clock.now())
 
-    async def destroy_over() -> None:
-        await destroy_expired(engine)
-
-    async def sum_up() -> None:
-        await _sum_up(service)
-
-    async def forget_proofs() -> None:
-        await engine.prover.forget(engine.chain)
-
-    while True:
-        for work in (destroy_over, publish_due, sum_up, forget_proofs):
-            try:
-                await work()
-            except IntaglioError as error:
-                _log.warning("%s is tried again later: %s", work.__name__, error)
-            except Exception:  # housekeeping must outlive any one failure
-                _log.exception("housekeeping failed and will be tried again")
-        await asyncio.sleep(_HOUSEKEEPING_SECONDS)
+    every = _HOUSEKEEPING_SECONDS
+    return [
+        Work("forgetting what is over", every, partial(forget_expired, engine), each=True),
+        Work("telling of refusals", every, partial(_sum_up, service), each=True),
+        Work("destruction", every, partial(destroy_expired, engine)),
+        Work("the publication of lists", every, publish_due),
+        Work("the erasure of evidence", every, partial(engine.prover.forget, engine.chain)),
+    ]

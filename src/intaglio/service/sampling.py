@@ -22,6 +22,7 @@ from intaglio.accounts.profiles import changes, choice
 from intaglio.accounts.profiles import register as profiles
 from intaglio.accounts.profiles.register import Stop
 from intaglio.database.engine import reading, transaction
+from intaglio.database.tenure import Tenure
 from intaglio.errors import Conflict, IntaglioError, NotFound
 from intaglio.keys.priority import give_way
 from intaglio.ledger.entry import Event
@@ -51,20 +52,25 @@ class Found(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def sampling(home: Home) -> AsyncIterator[None]:
-    """Have samples looked at for as long as the block lasts, unless this node looks at none."""
+    """Have samples looked at for as long as the block lasts, unless this node looks at none, or another does."""
     seconds = home.settings.profiles.sample_seconds
     if seconds == 0:
         yield
         return
-    async with child.kept(_keep_sampling(home.path, seconds), "sampling"):
+    tenure = Tenure(home.engine, "sampling")
+    await asyncio.to_thread(tenure.start)
+    async with child.kept(_keep_sampling(home.path, seconds, tenure), "sampling"):
         yield
+    await asyncio.to_thread(tenure.stop)
 
 
-async def _keep_sampling(path: Path, seconds: int) -> None:
+async def _keep_sampling(path: Path, seconds: int, tenure: Tenure) -> None:
     # What is new in this version, and the CAs that are active by now, were perhaps never tried together.
     what = "profiles"
     while True:
         await asyncio.sleep(seconds)
+        if not tenure.held:
+            continue
         ended = await child.run("intaglio.service.sampling", str(path), str(seconds), what)
         what = "latest"
         if ended != 0:

@@ -1,4 +1,4 @@
-"""Use case: destroy the keys whose time is over, then the sealing keys under which none is left; record both."""
+"""Use cases: destroy the keys whose time is over, and the sealing keys under which none is left; forget them here."""
 
 import logging
 from collections import Counter, defaultdict
@@ -18,16 +18,14 @@ _log = logging.getLogger("intaglio.signing")
 
 
 async def destroy_expired(engine: Engine) -> int:
-    """Destroy what is over, in memory, in the store and in the token, each with its entry; return how many keys.
+    """Destroy what is over, in the store and in the token, each with its entry; return how many keys.
 
-    1. keys in memory are forgotten; 2. keys that exist on their own are discarded; 3. sealed texts are overwritten,
-    with their entries; 4. epochs without keys lose their sealing key, 5. with an entry each.
+    1. keys that exist on their own are discarded; 2. sealed texts are overwritten, with their entries; 3. epochs
+    without keys lose their sealing key, 4. with an entry each.
     What cannot be destroyed now is logged and tried again the next time.
     """
     now = engine.clock.now()
     # 1
-    engine.live.destroy_expired(now)
-    # 2
     discarded: list[tuple[SealedKey, bool]] = []
     for key, certified in await engine.commits.read(lambda connection: keys.over(connection, now)):
         try:
@@ -37,9 +35,9 @@ async def destroy_expired(engine: Engine) -> int:
             _log.warning("the key %s will be destroyed later: %s", key.id, error)
         else:
             discarded.append((key, certified))
-    # 3
+    # 2
     destroyed = await engine.commits.write(lambda c: _destroy(engine, c, discarded, now)) if discarded else 0
-    # 4, 5
+    # 3, 4
     for epoch in await engine.commits.read(lambda connection: keys.epochs_over(connection, now)):
         try:
             await engine.lanes.run(engine.custody(epoch.form).end_epoch, epoch.id)
@@ -47,8 +45,17 @@ async def destroy_expired(engine: Engine) -> int:
             _log.warning("the sealing key of the epoch %s will be destroyed later: %s", epoch.id, error)
         else:
             await engine.commits.write(partial(_end, engine, epoch, now))
-    await _forget_others(engine)
     return destroyed
+
+
+async def forget_expired(engine: Engine) -> None:
+    """Drop from the memory of this process the keys whose time is over, and what belongs to epochs that ended."""
+    engine.live.destroy_expired(engine.clock.now())
+    living: defaultdict[Form, set[str]] = defaultdict(set)
+    for epoch in await engine.commits.read(keys.living_epochs):
+        living[epoch.form].add(epoch.id)
+    for form, custody in engine.custodies.items():
+        custody.remember_only(living[form])
 
 
 def _destroy(engine: Engine, connection: Connection, found: list[tuple[SealedKey, bool]], now: datetime) -> int:
@@ -78,12 +85,3 @@ def _end(engine: Engine, epoch: keys.Epoch, now: datetime, connection: Connectio
     if keys.end_epoch(connection, epoch.id, now):
         details = {"form": epoch.form, "begins_at": epoch.begins_at, "ends_at": epoch.ends_at}
         engine.chain.append(connection, [Event(at=now, kind="epoch.destroyed", reference=epoch.id, details=details)])
-
-
-async def _forget_others(engine: Engine) -> None:
-    """Drop from memory what belongs to epochs that another process ended."""
-    living: defaultdict[Form, set[str]] = defaultdict(set)
-    for epoch in await engine.commits.read(keys.living_epochs):
-        living[epoch.form].add(epoch.id)
-    for form, custody in engine.custodies.items():
-        custody.remember_only(living[form])
