@@ -22,8 +22,10 @@ def pytest_unconfigure() -> None:
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("service") / "home"
-    service = Served(home, free_port(), free_port())
+    service = Served(home, free_port(), free_port(), metrics_port=free_port())
     service.intaglio("init", "--api-port", str(service.api_port), "--pki-port", str(service.pki_port), *init_options())
+    with (home / "intaglio.toml").open("a") as settings:
+        settings.write(f"\n[metrics]\nport = {service.metrics_port}\n")
     service.start()
     yield service
     assert service.stop() == 0

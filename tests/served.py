@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from commands import BIN, run
 from people import Staff, found
@@ -48,6 +50,8 @@ class Served:
     log: Path = field(default_factory=Path)
     # What its processes have in their environment above this one's.
     environment: dict[str, str] = field(default_factory=dict)
+    # Where its figures are, if it serves any.
+    metrics_port: int | None = None
     # Who runs it, once anything of production was asked for.
     staff: Staff | None = None
 
@@ -75,6 +79,12 @@ class Served:
             decides = "bob" if found["act"].startswith("authority.") else "vera"
             return self.staffed().agree(found, decides)
         return found
+
+    def measured(self) -> list[Sample]:
+        """Return what a scrape finds now."""
+        answer = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=20)
+        assert answer.status_code == 200, answer.text
+        return [sample for family in text_string_to_metric_families(answer.text) for sample in family.samples]
 
     def start(self, *options: str) -> None:
         self.log = self.home.parent / f"{self.home.name}.log"

@@ -54,7 +54,7 @@ async def main(pem: bytes) -> None:
     await serve(
         listeners,
         drain_seconds=float(DRAIN_SECONDS),
-        on_ready=lambda: _tell("ready"),
+        on_ready=lambda _: _tell("ready"),
         on_drain=lambda: _tell("draining"),
     )
     _tell("ended")

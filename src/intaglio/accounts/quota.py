@@ -108,6 +108,29 @@ def spend(connection: Connection, resource: Resource, account_ids: Sequence[str]
     return outcomes
 
 
+class Use(msgspec.Struct, frozen=True):
+    """How much of a quota is spent: 1.0 is all."""
+
+    account_id: str
+    resource: str
+    share: float
+
+
+def most_used(connection: Connection, share: float, most: int) -> list[Use]:
+    """Return the quotas of which at least `share` is spent, those of which most is first, and not more than `most`.
+
+    It looks at every quota: for metrics, not for requests.
+    """
+    used = quotas.c.spent * 1.0 / quotas.c.granted
+    rows = connection.execute(
+        select(quotas.c.account_id, quotas.c.resource, used.label("share"))
+        .where(quotas.c.granted > 0, used >= share)
+        .order_by(used.desc())
+        .limit(most)
+    )
+    return [Use(row.account_id, row.resource, float(row.share)) for row in rows]
+
+
 def give_back(connection: Connection, resource: Resource, account_id: str) -> None:
     """Return one that was spent on something that then failed."""
     connection.execute(

@@ -18,6 +18,10 @@ _log = logging.getLogger("intaglio.api")
 _MOST_FIELDS = 16
 _LONGEST_NAME = 80
 _LONGEST_REASON = 200
+_OPERATIONS = frozenset(
+    {"login", "identity", "timestamp", "certificate_path", "trustchain", "validationpolicy", "quotas", "counters"}
+    | {"sandbox", "ocsp", "crl", "ca", "tsa", "healthz", "readyz", "metrics"}
+)
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -28,6 +32,7 @@ class Gate:
         self._app = app
         self._service = service
         self._json_only = json_only
+        self._figures = service.figures
         self._access = AccessLog(wanted=service.home.settings.log.access)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -40,6 +45,7 @@ class Gate:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = 0
+        self._figures.in_flight += 1
 
         async def tell(message: Any) -> None:
             nonlocal status
@@ -69,8 +75,14 @@ class Gate:
                 status, description = 500, "Something went wrong here."
                 await problems.send_answer(send, problems.said(scope, status, description, {"service": description}))
         finally:
+            seconds = time.perf_counter() - began
+            self._figures.in_flight -= 1
+            self._figures.ended(_operation(scope["path"]), status, seconds)
+            reason = state.get("reason")
+            if status >= 400 or reason is not None:
+                self._figures.refusals[reason or problems.TITLES.get(status, str(status))] += 1
             request = f"{scope['method']} {scope['path']}"
-            self._access.tell(request, request_id, status, time.perf_counter() - began, state.get("account"))
+            self._access.tell(request, request_id, status, seconds, state.get("account"))
 
     @staticmethod
     def _refusal(scope: Any) -> tuple[int, str, str] | None:
@@ -116,6 +128,14 @@ class Gate:
                 },
             )
         )
+
+
+def _operation(path: str) -> str:
+    """Return what a path asks for: one of a few words, whatever a caller writes."""
+    if path.startswith("/v2/identity/") and "/sign/" in path:
+        return "sign"
+    parts = path.removeprefix("/v2").split("/", 2)
+    return parts[1] if len(parts) > 1 and parts[1] in _OPERATIONS else "other"
 
 
 def _recorded(fields: dict[str, str]) -> dict[str, str]:

@@ -42,19 +42,22 @@ class Ocsp:
         elif not known:
             await problems.send_answer(send, problems.no_method(scope, f"{allowed}, OPTIONS"))
         else:
-            headers, der = await self._told(request)
+            headers, der = await self._told(request, scope["state"])
             await send_answer(send, 200, headers, der, told=scope["method"] != "HEAD")
 
-    async def _told(self, request: bytes | None) -> tuple[Any, bytes]:
+    async def _told(self, request: bytes | None, state: Any) -> tuple[Any, bytes]:
         engine = self._service.engine
         now = engine.clock.now().replace(microsecond=0)
         if request is None:
+            state["reason"] = Malformed.__name__
             return _UNKEPT, ocsp.MALFORMED_REQUEST
         try:
             found = await engine.answers.ocsp(request, now)
         except Malformed:
+            state["reason"] = Malformed.__name__
             return _UNKEPT, ocsp.MALFORMED_REQUEST
         except IntaglioError as error:
+            state["reason"] = type(error).__name__
             _log.error("no OCSP answer: %s", error)
             return _UNKEPT, ocsp.TRY_LATER
         if not found.current:

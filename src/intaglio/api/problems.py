@@ -123,6 +123,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 def of(error: errors.IntaglioError, scope: Any) -> Answer:
     """Return the answer to an error of the tree; what is the service's own fault is told to the log only."""
+    scope["state"]["reason"] = type(error).__name__
     if isinstance(error, errors.RequestRefused):
         found = said(scope, status_of(error), str(error), error.fields)
         if isinstance(error, errors.TokenMissing):

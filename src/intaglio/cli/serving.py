@@ -16,7 +16,7 @@ from intaglio.cli.terminal import say
 from intaglio.cli.workers import workers
 from intaglio.keys.priority import wait_turns
 from intaglio.server import listener
-from intaglio.server.listener import Listener, bind, tls_context
+from intaglio.server.listener import Endpoint, Listener, bind, tls_context
 from intaglio.server.protocol import Limits
 from intaglio.service.child import parent_gone
 from intaglio.service.composition import Service, running
@@ -123,7 +123,8 @@ async def _listen(
         bound = settings.metrics.bind, settings.metrics.port + place
         listeners.append(Listener("metrics", *bound, doors.measures(service), limits, refusal, None, most))
 
-    def ready() -> None:
+    def ready(endpoints: Sequence[Endpoint]) -> None:
+        service.figures.connections = lambda: {one.name: one.busy() for one in endpoints}
         # What exists now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from intaglio.database.engine import unavailable
 from intaglio.database.reads import HANGS, Reads
 from intaglio.errors import IntaglioError, StoreUnavailable
+from intaglio.histogram import DURATIONS, Histogram
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -32,6 +33,7 @@ Batch = Callable[[Connection, Sequence[A]], Sequence[R | IntaglioError]]
 _GATHERING_SECONDS = 0.002
 # How often it is looked whether somebody has waited for too long.
 _LOOK_SECONDS = 0.5
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class _Job:
@@ -113,6 +115,14 @@ class Commits:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._reads = Reads(engine, patience_seconds)
+        # Of what was committed: how many together, and how long each commit took, in seconds. The committing thread's.
+        self.sizes = Histogram(_SIZES)
+        self.durations = Histogram(DURATIONS)
+
+    @property
+    def waiting(self) -> int:
+        """How many writes are not done and told yet."""
+        return self._waiting
 
     def start(self) -> None:
         """Begin to take work for the running event loop."""
@@ -232,6 +242,7 @@ class Commits:
     def _attempt(self, jobs: list[_Job]) -> tuple[Exception | None, bool]:
         """Return what went wrong, if anything, and whether the transaction had begun."""
         begun = False
+        began = time.monotonic()
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
@@ -241,6 +252,8 @@ class Commits:
         except Exception as error:  # the thread must outlive any one failure
             self._drop_connection()
             return (unavailable(error) if isinstance(error, SQLAlchemyError) else error), begun
+        self.sizes.add(len(jobs))
+        self.durations.add(time.monotonic() - began)
         return None, True
 
     def _drop_connection(self) -> None:

@@ -87,6 +87,11 @@ class Lanes:
         for _ in range(len(self._workers)):
             self._tasks.put(None)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a thread."""
+        return self._tasks.qsize()
+
     def _late(self, verb: str) -> KeyUnavailable:
         return KeyUnavailable(f"the keys' store did not {verb} it within {self._timeout:g} s")
 

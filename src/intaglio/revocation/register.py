@@ -344,6 +344,18 @@ def latest_list(connection: Connection, issuer: str) -> RevocationList | None:
     return RevocationList(row.issuer, row.number, row.this_update, row.next_update, bytes(row.der))
 
 
+def list_times(connection: Connection) -> list[tuple[str, datetime, datetime]]:
+    """Return issuer, thisUpdate and nextUpdate of each CRL that was published last."""
+    columns = revocation_lists.c
+    latest = select(columns.issuer, func.max(columns.number)).group_by(columns.issuer)
+    rows = connection.execute(
+        select(columns.issuer, columns.this_update, columns.next_update).where(
+            tuple_(columns.issuer, columns.number).in_(latest)
+        )
+    )
+    return [(row.issuer, row.this_update, row.next_update) for row in rows]
+
+
 def publish_list(connection: Connection, entry: RevocationList) -> None:
     """Store a new CRL."""
     connection.execute(revocation_lists.insert(), msgspec.structs.asdict(entry))

@@ -105,6 +105,11 @@ class Endpoint:
         self._draining = False
 
     @property
+    def name(self) -> str:
+        """The listener's."""
+        return self._listener.name
+
+    @property
     def url(self) -> str:
         """The address it listens on."""
         host, port = self._socket.getsockname()[:2]
@@ -221,7 +226,7 @@ async def serve(
     listeners: Sequence[Listener],
     *,
     drain_seconds: float,
-    on_ready: Callable[[], None],
+    on_ready: Callable[[Sequence[Endpoint]], None],
     on_drain: Callable[[], None],
     unless: Coroutine[None, None, None] | None = None,
 ) -> None:
@@ -247,7 +252,7 @@ async def serve(
             loop.add_signal_handler(number, end)
         for endpoint in endpoints:
             endpoint.open()
-        on_ready()
+        on_ready(endpoints)
         waiting = [asyncio.ensure_future(one) for one in (ending.wait(), unless) if one is not None]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         ending.set()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 
@@ -27,6 +27,7 @@ from intaglio.keys.live import LiveKeys
 from intaglio.ledger.entry import Event
 from intaglio.ledger.refusals import Refusals
 from intaglio.revocation.answers import Answers
+from intaglio.service.figures import Figures
 from intaglio.service.following import follow, refresh
 from intaglio.service.home import TOKEN_SECRET, Home
 from intaglio.service.housekeeping import OFFICE, Work, keep_house
@@ -51,6 +52,7 @@ class Service:
     sessions: Sessions
     serving: Serving
     refusals: Refusals
+    figures: Figures = field(default_factory=Figures)
     draining: bool = False
 
     async def record(self, event: Event) -> None:

@@ -1,0 +1,36 @@
+"""What one process counts of its requests; the event loop alone writes, so it takes no locks."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from intaglio.histogram import DURATIONS, Histogram
+
+
+class Operation:
+    """The requests of one operation: how they ended, by the first digit of the status, and how long they took."""
+
+    __slots__ = ("ended", "took")
+
+    def __init__(self) -> None:
+        self.ended = [0] * 6
+        self.took = Histogram(DURATIONS)
+
+
+class Figures:
+    """Counted since the process began."""
+
+    def __init__(self) -> None:
+        self.operations: dict[str, Operation] = {}
+        # By the name of the error, or where there is none by the title of the status.
+        self.refusals: Counter[str] = Counter()
+        self.in_flight = 0
+        # Open ones of each listener.
+        self.connections: Callable[[], Mapping[str, int]] = dict
+
+    def ended(self, operation: str, status: int, seconds: float) -> None:
+        """Count a request; 0 is the status of one that got no answer."""
+        found = self.operations.get(operation)
+        if found is None:
+            found = self.operations[operation] = Operation()
+        found.ended[status // 100] += 1
+        found.took.add(seconds)
