@@ -96,7 +96,7 @@ class Served:
                 stderr=errors,
                 env={**os.environ, **self.environment},
             )
-        for _ in range(200):
+        for _ in range(600):
             if out.stat().st_size:
                 return
             assert self.process.poll() is None, self.log.read_text()
