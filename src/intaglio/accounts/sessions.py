@@ -10,6 +10,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
@@ -134,14 +135,17 @@ class Sessions:
             self._callers = {token: known for token, known in self._callers.items() if known.sandbox is None}
             self._on_sandbox()
 
-    async def watch(self) -> None:
-        """Refresh for ever."""
+    async def watch(self, news: asyncio.Event) -> None:
+        """Refresh for ever, at once when there is `news`."""
         while True:
+            news.clear()
             try:
                 await self.refresh()
             except StoreUnavailable as error:
                 _log.warning("cannot ask for changes: %s", error)
-            await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(news.wait(), _POLL_SECONDS)
 
     async def _current(self) -> None:
         if time.monotonic() - self._asked > _BELIEVED_SECONDS:

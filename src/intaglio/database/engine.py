@@ -9,6 +9,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from intaglio.database import postgresql, sqlite
+from intaglio.database.notices import CHANNEL
 from intaglio.database.schema import revision
 from intaglio.errors import ContentRefused, StoreUnavailable
 
@@ -106,11 +107,18 @@ def migrate(connection: Connection) -> None:
 def bump_revision(connection: Connection) -> None:
     """Tell every process that accounts, credentials, policies or revocations have changed."""
     connection.execute(update(revision).values(value=revision.c.value + 1))
+    _notify(connection)
 
 
 def bump_sandboxes(connection: Connection) -> None:
     """Tell every process that a test account's sandbox has changed: what it knows of production stays."""
     connection.execute(update(revision).values(sandboxes=revision.c.sandboxes + 1))
+    _notify(connection)
+
+
+def _notify(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
 
 def current_revisions(connection: Connection) -> tuple[int, int]:

@@ -1,5 +1,7 @@
 """PostgreSQL: one database for any number of processes and machines; what is committed is on its disk."""
 
+from typing import Any
+
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 
 from intaglio.errors import StoreUnavailable
@@ -40,6 +42,15 @@ def open_engine(url: URL, *, lasting: bool) -> Engine:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
     return engine
+
+
+def session(engine: Engine) -> Any:
+    """Return a connection of psycopg for one purpose, out of the pool for good and without transactions."""
+    lent = engine.raw_connection()
+    connection: Any = lent.driver_connection
+    lent.detach()
+    connection.autocommit = True
+    return connection
 
 
 def check_durable(connection: Connection) -> None:

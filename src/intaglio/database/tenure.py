@@ -12,6 +12,8 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from intaglio.database.postgresql import session
+
 _log = logging.getLogger("intaglio.database")
 
 _LOOK_SECONDS = 1.0
@@ -98,11 +100,7 @@ class _Session:
             self._connection = None
 
     def _connect(self) -> Any:
-        # Out of the pool for good: it is held for as long as the office is.
-        lent = self._engine.raw_connection()
-        connection: Any = lent.driver_connection
-        lent.detach()
-        connection.autocommit = True
+        connection = session(self._engine)
         if connection.info.server_version >= _IDLE_SESSION_TIMEOUT:
             connection.execute(f"SET idle_session_timeout = {_SILENT_MS}")
         return connection

@@ -20,6 +20,7 @@ from intaglio.accounts.verification.proof import Prover
 from intaglio.clock import Clock, SystemClock
 from intaglio.database.commits import Commits
 from intaglio.database.engine import check_durable, migrate, transaction, truncate_log
+from intaglio.database.notices import Notices
 from intaglio.database.tenure import Tenure
 from intaglio.errors import IntaglioError, StoreUnavailable
 from intaglio.keys.lanes import Lanes
@@ -153,8 +154,16 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
     await service.record(Event(engine.clock.now(), "service.started", details={"version": __version__}))
     tenure = Tenure(home.engine, OFFICE)
     await asyncio.to_thread(tenure.start)
+    news = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        loop.call_soon_threadsafe(news.set)
+
+    notices = Notices(home.engine, told)
+    notices.start()
     tasks = [
-        asyncio.create_task(service.sessions.watch(), name="watch"),
+        asyncio.create_task(service.sessions.watch(news), name="watch"),
         asyncio.create_task(follow(home, engine, service.serving), name="hierarchy"),
         asyncio.create_task(keep_house(_works(service), tenure), name="housekeeping"),
     ]
@@ -166,6 +175,7 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
         for task in tasks:
             with suppress(asyncio.CancelledError):
                 await task
+        await asyncio.to_thread(notices.stop)
         await asyncio.to_thread(tenure.stop)
         with suppress(StoreUnavailable):
             await _sum_up(service, all_of_them=True)
