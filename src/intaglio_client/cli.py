@@ -17,6 +17,9 @@ from intaglio_client.batch import Job, jobs_for, sign_all
 from intaglio_client.client import AsyncClient, Client
 from intaglio_client.errors import ClientError, Refused, Unusable
 from intaglio_client.pdf import Level, Signing
+from intaglio_client.probe import as_json as probed_as_json
+from intaglio_client.probe import as_text as probed_as_text
+from intaglio_client.probe import probe as probed
 from intaglio_client.profile import Profile, connection, read_file, read_json, read_profile
 from intaglio_client.report import Verdict, as_json, as_text
 from intaglio_client.stamp import Stamp
@@ -202,6 +205,43 @@ def status(
 
 
 app.command("whoami", help="The same as status.", epilog=EXIT_CODES)(status)
+
+
+@app.command(
+    epilog="Exit codes: 0 all is well, 1 it could not be tried (a file, an address), 2 something is wrong or slow."
+)
+def probe(
+    *,
+    trust: Annotated[list[Path], typer.Option(help="Trusted root certificate, PEM or DER; may be repeated.")],
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 10.0,
+    warn_ms: Annotated[
+        float | None, typer.Option(min=0, help="A step that takes longer than so many milliseconds is slow.")
+    ] = None,
+    crl: Annotated[bool, typer.Option("--crl", help="Look at the revocation list, too.")] = False,
+    base_url: BaseUrl = None,
+    credentials: CredentialsFile = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
+    server_ca: ServerCa = None,
+    profile: ProfileFile = None,
+    as_json_text: AsJson = False,
+) -> None:
+    """Try everything that a signer needs, once: log in, identity, signature, chain, time-stamp, status.
+
+    It spends one signature and one time-stamp: use a test account.
+    """
+    try:
+        settings = _profile(profile, Profile(base_url, credentials, client_cert, client_key, None, server_ca))
+        url, options = connection(settings, os.environ)
+        options["timeout"] = timeout
+        roots = [read_file(each, "trusted certificate") for each in trust]
+        found = probed(url, options, roots, settings.identity, warn_milliseconds=warn_ms, with_crl=crl)
+    except ClientError as error:
+        _tell(error, "")
+        raise typer.Exit(1) from error
+    typer.echo(probed_as_json(found) if as_json_text else probed_as_text(found))
+    if not found.well:
+        raise typer.Exit(2)
 
 
 async def _sign(

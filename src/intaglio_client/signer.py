@@ -75,7 +75,7 @@ class ServiceSigner(signers.Signer):
             return bytes(octets if isinstance(key, rsa.RSAPublicKey) else 2 * octets + 9)
         digest = hashlib.sha256(data).digest()
         signature = await self._driver.drive(calls.sign(self._driver.session, self.identity, digest))
-        _check_signature(key, signature, digest)
+        check_signature(key, signature, digest)
         return signature
 
 
@@ -129,12 +129,15 @@ def _only_sha256(algorithm: str) -> None:
         raise Unusable(f"The service signs and stamps SHA-256 digests, not {algorithm}.")
 
 
-def _check_signature(key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey, signature: bytes, digest: bytes) -> None:
+def check_signature(key: object, signature: bytes, digest: bytes) -> None:
+    """Check a signature over a SHA-256 digest by the key of its certificate; raises `UnexpectedAnswer`."""
     prehashed = utils.Prehashed(hashes.SHA256())
     try:
         if isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, digest, padding.PKCS1v15(), prehashed)
-        else:
+        elif isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(signature, digest, ec.ECDSA(prehashed))
+        else:
+            raise UnexpectedAnswer("The signing certificate's key is neither RSA nor EC.")
     except InvalidSignature as wrong:
         raise UnexpectedAnswer("The signature received does not fit the signing certificate.") from wrong

@@ -1,7 +1,10 @@
 """The command `intaglio`."""
 
+import os
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -211,3 +214,14 @@ def serve_command(
     from intaglio.cli.serving import serve  # noqa: PLC0415
 
     serve(home, processes=workers, as_json=as_json)
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def probe(context: typer.Context) -> None:
+    """Try the service from outside, as a signer does; the same as `intaglio-client probe`."""
+    # The client knows nothing of this package, nor this package of the client: the probe is a program of its own.
+    program = Path(sys.executable).with_name("intaglio-client")
+    if not program.exists():
+        note("Error: the client is not installed here: pip install 'intaglio[client]'")
+        raise typer.Exit(1)
+    os.execv(program, [program.name, "probe", *context.args])  # noqa: S606 - no shell, and no one else's program
