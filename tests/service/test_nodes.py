@@ -1,7 +1,6 @@
 """Two nodes on one PostgreSQL database: each serves any request, and together they are as exact as one."""
 
 import json
-import shutil
 import signal
 import threading
 import time
@@ -12,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from custody import hsm_options
+from nodes import also_at, two_nodes
 from postgres import Server
-from served import JOHN_DOE, Partner, Served, free_port, make_partner, tls
+from served import JOHN_DOE, Partner, Served, make_partner, tls
 
 DIGEST = "AB" * 32
 CLIENTS = 32
@@ -31,21 +30,7 @@ def store() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def nodes(tmp_path_factory: pytest.TempPathFactory, store: Server) -> Iterator[tuple[Served, Served]]:
-    folder = tmp_path_factory.mktemp("nodes")
-    one = Served(folder / "one", free_port(), free_port())
-    ports = ("--api-port", str(one.api_port), "--pki-port", str(one.pki_port), "--algorithm", "p-256")
-    one.intaglio("init", *ports, "--database", store.new_database(), *hsm_options())
-    two = Served(folder / "two", free_port(), free_port())
-    # As docs/operate/nodes.md has it: the same home but for addresses, and one folder for the secrets of epochs.
-    shutil.copytree(one.home, two.home)
-    for node in one, two:
-        settings = node.home / "intaglio.toml"
-        text = settings.read_text().replace("[keys]\n", f"[keys]\nepoch_folder = '{folder / 'epochs'}'\n")
-        text = text.replace("[database]\n", f"[database]\npatience_seconds = {PATIENCE_SECONDS}\n")
-        text = text.replace(f"port = {one.api_port}", f"port = {node.api_port}")
-        pool = f"[pool.marks.rsa-2048]\nlow = {IDENTITIES}\nhigh = {IDENTITIES + 4}\n"
-        settings.write_text(text.replace(f"port = {one.pki_port}", f"port = {node.pki_port}") + pool)
-    one.intaglio("pool", "fill")
+    one, two = two_nodes(tmp_path_factory.mktemp("nodes"), store.new_database(), IDENTITIES, PATIENCE_SECONDS)
     for node in one, two:
         node.start()
     yield one, two
@@ -60,15 +45,10 @@ def clients(nodes: tuple[Served, Served], tmp_path_factory: pytest.TempPathFacto
         nodes[0], tmp_path_factory.mktemp("partners") / "p", "--kind", "individual", "--test",
         "--quota-signatures", "100",
     )  # fmt: skip
-    at_two = httpx.Client(base_url=nodes[1].url, verify=tls(nodes[1], partner.folder), timeout=20)
-    yield [
-        partner,
-        Partner(
-            nodes[1], partner.folder, partner.account_id, partner.credential_id, partner.secret, at_two, partner.token
-        ),
-    ]
+    second = also_at(nodes[1], partner)
+    yield [partner, second]
     partner.client.close()
-    at_two.close()
+    second.client.close()
 
 
 def everywhere(clients: list[Partner], call: Callable[[Partner], httpx.Response], times: int) -> list[httpx.Response]:

@@ -1,5 +1,6 @@
 """Connections, transactions and the revision number that tells processes to forget what they know."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -12,6 +13,10 @@ from intaglio.database import postgresql, sqlite
 from intaglio.database.notices import CHANNEL
 from intaglio.database.schema import revision
 from intaglio.errors import ContentRefused, StoreUnavailable
+
+_log = logging.getLogger("intaglio.database")
+
+_MIGRATIONS = files("intaglio.database") / "migrations"
 
 
 def open_engine(url: str, *, new: bool = False, lasting: bool = False) -> Engine:
@@ -91,17 +96,41 @@ def check_durable(connection: Connection) -> None:
 
 
 def migrate(connection: Connection) -> None:
-    """Bring the schema to this version's, within a transaction."""
-    # Needed when a service is made or starts, and slow to load for every other command.
+    """Bring the schema to this version's, within a transaction; leave a newer one that this version can work with.
+
+    Raises `StoreUnavailable` if it cannot. Versions of schemas are four digits.
+    """
+    there, here = _schema(connection), _newest_schema()
+    if there == here:
+        return
+    if there is not None and there > here:
+        oldest = connection.execute(select(revision.c.oldest)).scalar_one()
+        if oldest > here:
+            message = f"the database's schema is {there}, and the oldest that still serves is {oldest}; this is {here}"
+            raise StoreUnavailable(f"{message}: install the newer version")
+        _log.warning("the database is of a newer version (schema %s, here %s), which adds to it only", there, here)
+        return
+    # Slow to load, and seldom needed.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
     if connection.dialect.name == "postgresql":
         postgresql.take_time(connection)
     config = Config()
-    config.set_main_option("script_location", str(files("intaglio.database") / "migrations"))
+    config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def _schema(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one()
+    return found
+
+
+def _newest_schema() -> str:
+    return max(path.name[:4] for path in (_MIGRATIONS / "versions").iterdir() if path.name[:4].isdigit())
 
 
 def bump_revision(connection: Connection) -> None:

@@ -12,6 +12,8 @@ _CONNECT_SECONDS = 5
 # How long a statement may take, and how long a server that says nothing at all is waited for.
 _STATEMENT_MS = 15_000
 _SILENCE_MS = 15_000
+# How long a change of the schema waits for those who read.
+_LOCK_MS = 3_000
 
 
 def open_engine(url: URL, *, lasting: bool) -> Engine:
@@ -61,5 +63,9 @@ def check_durable(connection: Connection) -> None:
 
 
 def take_time(connection: Connection) -> None:
-    """Let the rest of this transaction take as long as it takes: what is done to a schema can take hours."""
+    """Let the rest of this transaction take as long as it takes: what is done to a schema can take hours.
+
+    For a table that somebody reads it waits for a moment only: all who come to read would wait behind it.
+    """
     connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = {_LOCK_MS}")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, Table
+from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table
 from sqlalchemy.types import TypeDecorator
 
 metadata = MetaData()
@@ -38,4 +38,6 @@ revision = Table(
     Column("value", BigInteger, nullable=False),
     # Apart, so that nobody at play has production forget anything.
     Column("sandboxes", BigInteger, nullable=False, server_default="0"),
+    # The oldest schema for which a service may be made that works with this database.
+    Column("oldest", String(4), nullable=False, server_default="0012"),
 )
