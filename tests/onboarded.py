@@ -10,6 +10,7 @@ from intaglio.accounts import onboarding, sandbox
 from intaglio.accounts.kinds import PROFILE_OF, Kind
 from intaglio.accounts.policy import load
 from intaglio.accounts.quota import Resource
+from intaglio.accounts.rates import rate
 from intaglio.accounts.register import find, policy_document
 from intaglio.accounts.sessions import Caller
 from intaglio.database.engine import transaction
@@ -19,6 +20,7 @@ from intaglio.service.home import Home
 from intaglio.service.initialisation import initialise
 from intaglio.signing.digest import Digest
 
+RATES = dict.fromkeys(Resource, rate(1000, 1000))
 DIGEST = Digest(hashlib.sha256(b"x").digest())
 
 
@@ -42,4 +44,4 @@ def caller(home: Home, account_id: str | None = None, **policy: Any) -> Caller:
         document, _ = policy_document(connection, account.id)
         found = sandbox.find(connection, account.id) if account.hierarchy == Hierarchy.TEST else None
     checked = load({**document, **policy}, PROFILES[PROFILE_OF[account.kind]])
-    return Caller(account, "c", "0" * 64, checked, now + timedelta(days=1), sandbox=found)
+    return Caller(account, "c", "0" * 64, checked, now + timedelta(days=1), RATES, sandbox=found)

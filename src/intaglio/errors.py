@@ -65,11 +65,15 @@ class QuotaSpent(RequestRefused):
 
 
 class RateLimited(RequestRefused):
-    """More than `limit` requests within `window_seconds`; the next may come after `retry_after_seconds`."""
+    """Too many of `what`: `limit` at once, and so many again in `window_seconds`.
 
-    def __init__(self, limit: int, window_seconds: int, retry_after_seconds: int) -> None:
-        said = {"rate": f"at most {limit} requests in {window_seconds} seconds"}
+    The next may come after `retry_after_seconds`.
+    """
+
+    def __init__(self, what: str, limit: int, window_seconds: int, retry_after_seconds: int) -> None:
+        said = {"rate": f"{what}: at most {limit} at once, and so many again in {window_seconds} seconds"}
         super().__init__("Too many requests: try again later.", said)
+        self.what = what
         self.limit = limit
         self.window_seconds = window_seconds
         self.retry_after_seconds = retry_after_seconds

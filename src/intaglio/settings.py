@@ -175,6 +175,21 @@ class VerificationSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=Tr
     evidence_days: Annotated[int, msgspec.Meta(ge=1, le=36_525)] = 2557
 
 
+class RateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """So many a second in the long run, and `burst` at once."""
+
+    per_second: Annotated[float, msgspec.Meta(ge=0.001, le=1_000_000)]
+    burst: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class RatesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How fast each account may be, over all processes and nodes."""
+
+    signatures: RateSettings = RateSettings(500, 1000)
+    timestamps: RateSettings = RateSettings(500, 1000)
+    identities: RateSettings = RateSettings(25, 250)
+
+
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of one process."""
 
@@ -204,6 +219,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
     limits: LimitSettings = LimitSettings()
+    rates: RatesSettings = RatesSettings()
     verification: VerificationSettings = VerificationSettings()
     hsm: HsmSettings | None = None
 

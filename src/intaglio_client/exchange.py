@@ -91,10 +91,10 @@ def answered(ask: Ask, retries: Retries, now: datetime) -> Exchange[Reply]:
         if reply.status not in (429, 503):
             return reply
         asked_for = retry_after(reply, now)
-        pause = _backoff(retries, attempt) if asked_for is None else asked_for
-        if pause > retries.longest_wait:
+        if asked_for is not None and asked_for > retries.longest_wait:
             return reply
-        yield Wait(pause)
+        # Longer each time, and by chance: those that were told the same moment do not come back together.
+        yield Wait((asked_for or 0.0) + _backoff(retries, attempt))
     return (yield ask)
 
 

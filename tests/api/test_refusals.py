@@ -244,10 +244,10 @@ def test_old_tls_is_refused(served: Served) -> None:
 
 def test_a_rate_limit_says_when_to_come_back_and_what_the_limit_is() -> None:
     scope = {"state": {"request_id": "r"}, "path": "/v2/timestamp/x"}
-    answer = problems.of(errors.RateLimited(limit=10, window_seconds=1, retry_after_seconds=3), scope)
+    answer = problems.of(errors.RateLimited("signatures", limit=10, window_seconds=1, retry_after_seconds=3), scope)
     headers = dict(answer.headers)
     assert (answer.status, headers[b"retry-after"]) == (429, b"3")
-    assert (headers[b"ratelimit-policy"], headers[b"ratelimit"]) == (b'"account";q=10;w=1', b'"account";r=0;t=3')
+    assert (headers[b"ratelimit-policy"], headers[b"ratelimit"]) == (b'"signatures";q=10;w=1', b'"signatures";r=0;t=3')
     assert json.loads(answer.body)["errors"] == {"rate": "at most 10 requests in 1 seconds"}
 
 

@@ -194,6 +194,20 @@ def test_a_forced_failure_is_answered_as_the_real_one(partner: Partner, served: 
     assert ask().status_code == 200
 
 
+def test_the_forced_rate_limit_says_what_the_real_one_says(partner: Partner) -> None:
+    """The real one: more at once than the burst, which a test asks for only here."""
+    fail(partner, {"failure": "rate_limited", "remaining": 1})
+    forced = partner.post("/identity", {})
+    for _ in range(400):
+        real = partner.post("/identity", {})
+        if real.status_code == 429:
+            break
+    found = [{**one.json(), "id": ""} for one in (forced, real)]
+    assert found[0] == found[1]
+    names = ("retry-after", "ratelimit", "ratelimit-policy", "content-type")
+    assert [forced.headers[name] for name in names] == [real.headers[name] for name in names]
+
+
 def test_the_forced_quota_says_what_the_real_one_says(partner: Partner, served: Served, tmp_path: Path) -> None:
     poor = make_partner(served, tmp_path / "poor", "--kind", "individual", "--test", "--quota-timestamps", "0")
     fail(partner, {"failure": "quota_used_up"})

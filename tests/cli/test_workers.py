@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -37,6 +38,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     made = Served(tmp_path_factory.mktemp("workers") / "home", free_port(), free_port())
     ports = ("--api-port", str(made.api_port), "--pki-port", str(made.pki_port), "--algorithm", "p-256")
     made.intaglio("init", *ports, *init_options())
+    settings = made.home / "intaglio.toml"
+    settings.write_text(settings.read_text() + "\n[rates]\ntimestamps = { per_second = 0.001, burst = 40 }\n")
     made.start("--workers", "2")
     yield made
     assert made.process is None
@@ -71,6 +74,21 @@ def test_both_serve_with_one_quota(service: Served, partner: Partner) -> None:
     # The other had its share of it: a handshake alone takes milliseconds.
     assert cpu_seconds(serving(service)[0]) > before
     assert service.intaglio("ledger", "verify")["entries"] > 100
+
+
+def test_both_keep_one_rate(service: Served, partner: Partner) -> None:
+    answers = each_by_its_own(partner, f"/timestamp/{DIGEST}", 6 * CONNECTIONS)
+    assert Counter(answers) == {200: 40, 429: 56}
+    refused = partner.get(f"/timestamp/{DIGEST}")
+    assert refused.headers["content-type"] == "application/problem+json;charset=utf-8"
+    wait = int(refused.headers["retry-after"])
+    assert 900 < wait <= 1000
+    assert refused.headers["ratelimit-policy"] == '"timestamps";q=40;w=40000'
+    assert refused.headers["ratelimit"] == f'"timestamps";r=0;t={wait}'
+    # Nothing else is kept waiting by it, and nothing was spent on what was refused.
+    assert partner.get("/quotas/timestamps").json()["value"] == 9_960
+    told = service.intaglio("ledger", "show", "--account", partner.account_id, "--kind", "timestamp.", "--most", "99")
+    assert len(told) == 40
 
 
 def cpu_seconds(pid: int) -> float:

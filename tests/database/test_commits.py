@@ -17,6 +17,7 @@ from intaglio.accounts.kinds import Kind, starting_policy
 from intaglio.accounts.profiles.accreditation import accreditations
 from intaglio.accounts.profiles.register import profiles, stops
 from intaglio.accounts.quota import Resource
+from intaglio.accounts.rates import Limits, rate
 from intaglio.accounts.sandbox import forced_failures, sandboxes
 from intaglio.accounts.verification.evidence import identity_evidence
 from intaglio.accounts.verification.once import used_tokens
@@ -90,7 +91,7 @@ async def lanes(engine: Engine) -> AsyncIterator[Commits]:
 
 def spent(number: int) -> Spent:
     event = Event(NOW, "signature.made", "a", "i", f"{number}", {"number": number})
-    return Spent(Resource.SIGNATURES, "a", event)
+    return Spent(Resource.SIGNATURES, "a", event, rate(1000, 1000))
 
 
 def count(engine: Engine) -> tuple[int, int]:
@@ -118,7 +119,7 @@ def test_sqlite_is_durable_and_forgets_destroyed_keys(engine: Engine) -> None:
 def test_quota_of_100_under_400_concurrent_requests_is_exactly_100(engine: Engine) -> None:
     async def race() -> list[object]:
         async with lanes(engine) as commits:
-            spending = Spending(Chain("test"))
+            spending = Spending(Chain("test"), Limits())
             asked = [commits.together(spending.spend, spent(number)) for number in range(400)]
             return list(await asyncio.gather(*asked, return_exceptions=True))
 
@@ -159,7 +160,7 @@ def test_one_failing_insert_does_not_harm_its_neighbours(engine: Engine) -> None
 
     async def race() -> list[object]:
         async with lanes(engine) as commits:
-            spending = Spending(Chain("test"))
+            spending = Spending(Chain("test"), Limits())
             asked = [commits.together(spending.spend, spent(number)) for number in range(40)]
             return list(await asyncio.gather(*asked, return_exceptions=True))
 
@@ -189,7 +190,7 @@ def test_a_database_that_does_not_begin_refuses_all_at_once_and_recovers(engine:
             holder = engine.connect()
             holder.execute(text("SELECT 1"))  # begins, and takes the only lock
             began = time.monotonic()
-            spending = Spending(Chain("test"))
+            spending = Spending(Chain("test"), Limits())
             asked = [commits.together(spending.spend, spent(number)) for number in range(12)]
             outcomes: list[object] = list(await asyncio.gather(*asked, return_exceptions=True))
             took = time.monotonic() - began

@@ -32,6 +32,11 @@ def store() -> Iterator[Server]:
 def nodes(tmp_path_factory: pytest.TempPathFactory, store: Server) -> Iterator[tuple[Served, Served]]:
     one, two = two_nodes(tmp_path_factory.mktemp("nodes"), store.new_database(), IDENTITIES, PATIENCE_SECONDS)
     for node in one, two:
+        settings = node.home / "intaglio.toml"
+        rates = "[rates]\ntimestamps = { per_second = 0.001, burst = 40 }\n"
+        rates += "signatures = { per_second = 10000, burst = 10000 }\n"
+        settings.write_text(f"{settings.read_text()}\n{rates}")
+    for node in one, two:
         node.start()
     yield one, two
     for node in one, two:
@@ -75,6 +80,15 @@ def test_a_quota_is_spent_to_the_last_and_no_further_by_both_together(clients: l
     assert {one.status_code for one in answers} == {200, 403}
     counted = [at.get("/quotas/signatures").json()["value"] for at in clients]
     assert counted == [0, 0]
+
+
+def test_a_rate_is_kept_by_both_together(clients: list[Partner]) -> None:
+    answers = everywhere(clients, lambda at: at.get(f"/timestamp/{DIGEST}"), 100)
+    assert [one.status_code for one in answers].count(200) == 40
+    assert {one.status_code for one in answers} == {200, 429}
+    for at in clients:
+        refused = at.get(f"/timestamp/{DIGEST}")
+        assert (refused.status_code, 900 < int(refused.headers["retry-after"]) <= 1000) == (429, True)
 
 
 def test_the_ledger_of_both_holds(nodes: tuple[Served, Served], clients: list[Partner]) -> None:

@@ -30,6 +30,7 @@ from intaglio.service.composition import running
 from intaglio.service.home import Home
 from intaglio.service.initialisation import initialise
 from intaglio.signing.identity import create_identity
+from onboarded import RATES
 
 CRITICAL = "etsi.en_319_412_2.gen-4.3.10-1.eku_extension_is_critical"
 # What nobody would add after a trial: EN 319 412-2 §4.3.10 wants extendedKeyUsage not critical. Our own rules, which
@@ -62,7 +63,7 @@ def issue(home: Home, account_id: str, request: Any) -> x509.Certificate:
     with transaction(home.engine) as connection:
         credential, _ = credentials.create(connection, account_id, now)
     with reading(home.engine) as connection:
-        caller = Sessions._caller(connection, credential, "0" * 64, now + timedelta(hours=1))
+        caller = Sessions._caller(connection, credential, "0" * 64, now + timedelta(hours=1), RATES)
 
     async def walk() -> bytes:
         async with running(home) as service:

@@ -26,6 +26,7 @@ from intaglio.service.composition import Service, running
 from intaglio.service.home import Home, open_home
 from intaglio.service.initialisation import initialise
 from intaglio.signing.identity import create_identity
+from onboarded import RATES
 
 START = datetime.now(UTC)
 SEAL = {"subject_dn": {"organization_identifier": "VATDE-123456789"}}
@@ -57,7 +58,7 @@ def caller(home: Home, account_id: str) -> Caller:
     with transaction(home.engine) as connection:
         credential, _ = credentials.create(connection, account_id, START)
     with reading(home.engine) as connection:
-        return Sessions._caller(connection, credential, "0" * 64, START + timedelta(days=1))
+        return Sessions._caller(connection, credential, "0" * 64, START + timedelta(days=1), RATES)
 
 
 def last(home: Home, kind: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from served import JOHN_DOE, Served, free_port, make_partner, tls
 
 KILLS = 5
 CLIENTS = 8
+RATES = "[rates]\nidentities = { per_second = 10000, burst = 10000 }\n"
 
 
 def test_no_key_serves_two_identities_whenever_the_service_dies(tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_no_key_serves_two_identities_whenever_the_service_dies(tmp_path: Path) 
     ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port), "--algorithm", "p-256")
     service.intaglio("init", *ports, *init_options())
     settings = service.home / "intaglio.toml"
-    settings.write_text(settings.read_text() + "\n[pool.marks.p-256]\nlow = 60\nhigh = 120\n")
+    settings.write_text(settings.read_text() + "\n[pool.marks.p-256]\nlow = 60\nhigh = 120\n" + RATES)
     service.start()
     try:
         received = driven(service, tmp_path)

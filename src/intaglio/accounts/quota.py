@@ -1,15 +1,16 @@
-"""Quotas: how much an account may have and has had; spending is exact under concurrency."""
+"""Quotas: how much an account may have and has had, and how fast; spending is exact under concurrency."""
 
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, ForeignKey, String, Table, bindparam, select, update
+from sqlalchemy import BigInteger, Column, Connection, ForeignKey, String, Table, bindparam, case, select, update
 
+from intaglio.accounts.rates import Limits, Rate, over, room, settled
 from intaglio.database.schema import metadata
 from intaglio.database.statement import Statement
-from intaglio.errors import QuotaSpent
+from intaglio.errors import QuotaSpent, RequestRefused
 
 
 class Resource(StrEnum):
@@ -27,6 +28,7 @@ quotas = Table(
     Column("resource", String(16), primary_key=True),
     Column("granted", BigInteger),  # null: counted, not limited
     Column("spent", BigInteger, nullable=False),
+    Column("tat", BigInteger, nullable=False, server_default="0"),  # theoretical arrival time, see `rates`
 )
 
 
@@ -67,14 +69,20 @@ _spend = Statement(
         quotas.c.account_id == bindparam("account"),
         quotas.c.resource == bindparam("what"),
         quotas.c.granted.is_(None) | (quotas.c.spent + bindparam("amount") <= quotas.c.granted),
+        quotas.c.tat <= bindparam("latest", type_=BigInteger),
     )
-    .values(spent=quotas.c.spent + bindparam("amount"))
+    .values(
+        spent=quotas.c.spent + bindparam("amount"),
+        tat=case((quotas.c.tat > bindparam("now", type_=BigInteger), quotas.c.tat), else_=bindparam("now"))
+        + bindparam("cost", type_=BigInteger),
+    )
 )
 
 
-def _take(connection: Connection, account_id: str, resource: Resource, amount: int) -> bool:
-    done = _spend.run(connection, [{"account": account_id, "what": resource, "amount": amount}])
-    return done.rowcount == 1
+def _take(connection: Connection, account_id: str, resource: Resource, amount: int, rate: Rate, now: int) -> bool:
+    cost = amount * rate.interval
+    values = {"amount": amount, "now": now, "cost": cost, "latest": now + rate.window - cost}
+    return _spend.run(connection, [{"account": account_id, "what": resource, **values}]).rowcount == 1
 
 
 def used_up(resource: Resource) -> QuotaSpent:
@@ -83,29 +91,61 @@ def used_up(resource: Resource) -> QuotaSpent:
     return QuotaSpent(f"The account's quota of {resource} is used up.", wrong)
 
 
-def spend(connection: Connection, resource: Resource, account_ids: Sequence[str]) -> list[QuotaSpent | None]:
-    """Spend one for each account named, in order; answer None, or the refusal, for each.
+def spend(
+    connection: Connection, resource: Resource, wanted: Sequence[tuple[str, Rate]], now: int, limits: Limits
+) -> list[RequestRefused | None]:
+    """Spend one for each account named, within its rate, in order; answer None, or the refusal, for each.
 
-    The comparison is part of the update, so nothing can come between reading and spending.
+    The comparison is part of the update, so nothing can come between reading and spending. `now` is in nanoseconds
+    since 1970; what the register has of who was too fast is told to `limits`.
     """
+    rates = dict(wanted)
     granted: dict[str, int] = {}
-    for account_id, amount in Counter(account_ids).items():
-        if _take(connection, account_id, resource, amount):
+    refusals: dict[str, RequestRefused] = {}
+    for account_id, amount in Counter(account_id for account_id, _ in wanted).items():
+        rate = rates[account_id]
+        if amount <= rate.burst and _take(connection, account_id, resource, amount, rate, now):
             granted[account_id] = amount
             continue
-        # Not enough for all of them: as many as there is left for, the earliest first.
-        taken = 0
-        while taken < amount - 1 and _take(connection, account_id, resource, 1):
-            taken += 1
-        granted[account_id] = taken
-    outcomes: list[QuotaSpent | None] = []
-    for account_id in account_ids:
+        granted[account_id], tat = _take_some(connection, account_id, resource, amount, rate, now)
+        if tat is None:
+            refusals[account_id] = used_up(resource)
+        else:
+            refusals[account_id] = over(resource, rate, tat + rate.interval - now - rate.window)
+            limits.learn(account_id, resource, tat)
+    outcomes: list[RequestRefused | None] = []
+    for account_id, _ in wanted:
         if granted[account_id] > 0:
             granted[account_id] -= 1
             outcomes.append(None)
         else:
-            outcomes.append(used_up(resource))
+            outcomes.append(refusals[account_id])
     return outcomes
+
+
+def _take_some(
+    connection: Connection, account_id: str, resource: Resource, amount: int, rate: Rate, now: int
+) -> tuple[int, int | None]:
+    """Spend as many as there are, which are too few; return how many, and the `tat` if the rate is what ended it."""
+    here = (quotas.c.account_id == account_id, quotas.c.resource == resource)
+    row = connection.execute(select(quotas.c.granted, quotas.c.spent, quotas.c.tat).where(*here)).one()
+    left = amount if row.granted is None else max(0, row.granted - row.spent)
+    tat = settled(rate, row.tat, now)
+    if tat < row.tat:
+        connection.execute(update(quotas).where(*here).values(tat=tat))
+    fitting = min(amount, left, room(rate, tat, now))
+    if fitting and not _take(connection, account_id, resource, fitting, rate, now):
+        fitting = 0
+    return fitting, None if fitting == left < amount else tat + fitting * rate.interval
+
+
+def give_back(connection: Connection, resource: Resource, account_id: str) -> None:
+    """Return one that was spent on something that then failed."""
+    connection.execute(
+        update(quotas)
+        .where(quotas.c.account_id == account_id, quotas.c.resource == resource, quotas.c.spent > 0)
+        .values(spent=quotas.c.spent - 1)
+    )
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -129,12 +169,3 @@ def most_used(connection: Connection, share: float, most: int) -> list[Use]:
         .limit(most)
     )
     return [Use(row.account_id, row.resource, float(row.share)) for row in rows]
-
-
-def give_back(connection: Connection, resource: Resource, account_id: str) -> None:
-    """Return one that was spent on something that then failed."""
-    connection.execute(
-        update(quotas)
-        .where(quotas.c.account_id == account_id, quotas.c.resource == resource, quotas.c.spent > 0)
-        .values(spent=quotas.c.spent - 1)
-    )

@@ -26,6 +26,8 @@ from intaglio.accounts.profiles import accreditation, choice
 from intaglio.accounts.profiles import register as profiles
 from intaglio.accounts.profiles.accreditation import Accredited
 from intaglio.accounts.profiles.register import Stop
+from intaglio.accounts.quota import Resource
+from intaglio.accounts.rates import Rate
 from intaglio.accounts.register import Account
 from intaglio.accounts.sandbox import Failure, Sandbox
 from intaglio.accounts.verification import register as verification
@@ -57,6 +59,7 @@ class Caller(msgspec.Struct, frozen=True):
     certificate: str
     policy: Policy
     expires: datetime
+    rates: Mapping[Resource, Rate]
     # Those that were approved, whether or not they are over by now.
     mechanisms: tuple[verification.Mechanism, ...] = ()
     sandbox: Sandbox | None = None
@@ -97,15 +100,20 @@ class Sessions:
         commits: Commits,
         secret: bytes,
         lifetime: timedelta,
+        rates: Mapping[Resource, Rate],
         on_change: Callable[[], None] = lambda: None,
         on_sandbox: Callable[[], None] = lambda: None,
     ) -> None:
-        """Call `on_change` whenever something administrative has changed, `on_sandbox` when a sandbox has."""
+        """Accounts have these `rates`.
+
+        Call `on_change` whenever something administrative has changed, `on_sandbox` when a sandbox has.
+        """
         self._on_change = on_change
         self._on_sandbox = on_sandbox
         self._commits = commits
         self._secret = secret
         self._lifetime = lifetime
+        self._rates = rates
         self._callers: dict[str, Caller] = {}
         self._certificates: dict[str, credentials.ClientCertificate] = {}
         self._revision = -1
@@ -188,7 +196,7 @@ class Sessions:
             credential = credentials.authenticate(connection, api_key, api_secret)
             if not hmac.compare_digest(credential.account_id, certificate.account_id):
                 raise Unauthenticated("The API key or secret is wrong.", {"api_key": "key or secret is wrong"})
-            found = self._caller(connection, credential, certificate.sha256, now + self._lifetime)
+            found = self._caller(connection, credential, certificate.sha256, now + self._lifetime, self._rates)
             return msgspec.structs.replace(found, expires=found.time(found.expires))
 
         caller = await self._commits.read(look)
@@ -241,7 +249,7 @@ class Sessions:
                 raise _no_token("it is not a token of this service") from error
             if credential.state != credentials.State.ACTIVE:
                 raise _no_token("its credential is revoked")
-            found = self._caller(connection, credential, fingerprint, expires)
+            found = self._caller(connection, credential, fingerprint, expires, self._rates)
             # What was made while the account's clock was ahead would, after it was set back, be good for too long.
             if found.sandbox is not None and claims.get("era") != found.sandbox.era:
                 raise _no_token("its account's clock was set back since: log in again")
@@ -257,7 +265,11 @@ class Sessions:
 
     @staticmethod
     def _caller(
-        connection: Connection, credential: credentials.Credential, certificate: str, expires: datetime
+        connection: Connection,
+        credential: credentials.Credential,
+        certificate: str,
+        expires: datetime,
+        rates: Mapping[Resource, Rate],
     ) -> Caller:
         account = register.find(connection, credential.account_id)
         if account.state != register.State.ACTIVE:
@@ -270,6 +282,7 @@ class Sessions:
             certificate,
             load(document, profile),
             expires.replace(microsecond=0),
+            rates,
             tuple(verification.every(connection, account.id, verification.State.APPROVED)),
             sandbox.find(connection, account.id) if account.hierarchy == Hierarchy.TEST else None,
             profiles.stopped(connection, profile.name),

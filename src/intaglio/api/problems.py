@@ -145,8 +145,8 @@ def _rate_headers(error: errors.RateLimited) -> tuple[tuple[bytes, bytes], ...]:
     wait = str(error.retry_after_seconds)
     return (
         (b"retry-after", wait.encode()),
-        (b"ratelimit-policy", f'"account";q={error.limit};w={error.window_seconds}'.encode()),
-        (b"ratelimit", f'"account";r=0;t={wait}'.encode()),
+        (b"ratelimit-policy", f'"{error.what}";q={error.limit};w={error.window_seconds}'.encode()),
+        (b"ratelimit", f'"{error.what}";r=0;t={wait}'.encode()),
     )
 
 

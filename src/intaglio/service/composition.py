@@ -12,6 +12,8 @@ from sqlalchemy import Connection
 
 from intaglio import __version__
 from intaglio.accounts import sandbox
+from intaglio.accounts.quota import Resource
+from intaglio.accounts.rates import Limits, Rate, rate
 from intaglio.accounts.sandbox import Failure
 from intaglio.accounts.sessions import SANDBOXED, Sessions
 from intaglio.accounts.verification.jwks import Keysets
@@ -34,6 +36,7 @@ from intaglio.service.home import TOKEN_SECRET, Home
 from intaglio.service.housekeeping import OFFICE, Work, keep_house
 from intaglio.service.refill import key_pool
 from intaglio.service.serving import Serving
+from intaglio.settings import Settings
 from intaglio.signing.destruction import destroy_expired, forget_expired
 from intaglio.signing.engine import Engine, Spending
 from intaglio.signing.forced import taken
@@ -79,6 +82,16 @@ class Service:
         return troubles
 
 
+def rates_of(settings: Settings) -> dict[Resource, Rate]:
+    """Return how fast accounts may be that have no rates of their own."""
+    found = settings.rates
+    return {
+        Resource.SIGNATURES: rate(found.signatures.per_second, found.signatures.burst),
+        Resource.TIMESTAMPS: rate(found.timestamps.per_second, found.timestamps.burst),
+        Resource.IDENTITIES: rate(found.identities.per_second, found.identities.burst),
+    }
+
+
 def compose(home: Home, clock: Clock) -> Service:
     """Return the service of an opened home; raises `KeyUnavailable` when a key does not open."""
     settings = home.settings
@@ -95,6 +108,7 @@ def compose(home: Home, clock: Clock) -> Service:
     lanes = Lanes("sign", settings.keys.signing_threads, home.patience_seconds)
     secret = home.keyring.secret(TOKEN_SECRET)
     trusted = settings.verification.ca_file
+    limits = Limits()
     serving = Serving()
     serving.take(serving.open(home, home.roster()))
 
@@ -105,8 +119,9 @@ def compose(home: Home, clock: Clock) -> Service:
         clock=clock,
         commits=commits,
         chain=home.chain,
-        spending=Spending(home.chain),
-        issuance=Issuance(home.chain, commits, clock),
+        spending=Spending(home.chain, limits),
+        limits=limits,
+        issuance=Issuance(home.chain, commits, clock, limits),
         pool=key_pool(home, commits, clock),
         custodies=home.custodies,
         live=LiveKeys(settings.keys.live_keys if settings.hsm is None else settings.hsm.live_keys),
@@ -139,7 +154,7 @@ def compose(home: Home, clock: Clock) -> Service:
         engine.answers.forget_tests()
         engine.live.drop_beginning(SANDBOXED)
 
-    sessions = Sessions(commits, secret, settings.token_lifetime, changed, sandboxes_changed)
+    sessions = Sessions(commits, secret, settings.token_lifetime, rates_of(settings), changed, sandboxes_changed)
     return Service(home, engine, sessions, serving, Refusals())
 
 

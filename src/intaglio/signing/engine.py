@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ParamSpec, TypeVar
 
 import msgspec
@@ -12,6 +13,8 @@ from sqlalchemy import Connection
 
 from intaglio.accounts import quota
 from intaglio.accounts.quota import Resource
+from intaglio.accounts.rates import Limits, Rate, instant
+from intaglio.accounts.sessions import Caller
 from intaglio.accounts.verification.proof import Prover
 from intaglio.clock import Clock
 from intaglio.database.commits import Batch, Commits
@@ -41,20 +44,24 @@ class Spent(msgspec.Struct, frozen=True):
     resource: Resource
     account_id: str
     event: Event
+    rate: Rate
 
 
 class Spending:
     """Quota spent and entry written in one transaction, for many requests at once."""
 
-    def __init__(self, chain: Chain) -> None:
+    def __init__(self, chain: Chain, limits: Limits) -> None:
         self._chain = chain
+        self._limits = limits
 
     def spend(self, connection: Connection, wanted: Sequence[Spent]) -> list[IntaglioError | None]:
         """Spend for each in order; answer None, or the refusal, for each. A refused one leaves no entry here."""
         outcomes: list[IntaglioError | None] = [None] * len(wanted)
         for resource in {one.resource for one in wanted}:
             places = [place for place, one in enumerate(wanted) if one.resource == resource]
-            refusals = quota.spend(connection, resource, [wanted[place].account_id for place in places])
+            asked = [(wanted[place].account_id, wanted[place].rate) for place in places]
+            now = instant(max(wanted[place].event.at for place in places))
+            refusals = quota.spend(connection, resource, asked, now, self._limits)
             for place, refusal in zip(places, refusals, strict=True):
                 outcomes[place] = refusal
         self._chain.append(
@@ -75,6 +82,7 @@ class Engine:
     commits: Commits
     chain: Chain
     spending: Spending
+    limits: Limits
     issuance: Issuance
     pool: Pool
     custodies: Mapping[Form, IdentityCustody]
@@ -88,6 +96,12 @@ class Engine:
     authorities: Mapping[str, Authority]
     answers: Answers
     prover: Prover
+
+    def admit(self, caller: Caller, resource: Resource, now: datetime) -> Rate:
+        """Return the rate at which a caller may have a resource; raises `RateLimited` if this one comes too early."""
+        rate = caller.rates[resource]
+        self.limits.admit(caller.account.id, resource, rate, instant(now))
+        return rate
 
     async def undo(self, spent: Spent, kind: str, error: Exception) -> None:
         """Give back what was spent on something that then failed, and record the failure as `kind`."""

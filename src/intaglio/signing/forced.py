@@ -7,9 +7,10 @@ from sqlalchemy import Connection
 
 from intaglio.accounts import quota, sandbox
 from intaglio.accounts.quota import Resource
+from intaglio.accounts.rates import over
 from intaglio.accounts.sandbox import Failure
 from intaglio.accounts.sessions import Caller
-from intaglio.errors import IntaglioError, KeyUnavailable, RateLimited
+from intaglio.errors import IntaglioError, KeyUnavailable
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
 from intaglio.signing.engine import Engine
@@ -18,7 +19,8 @@ from intaglio.signing.engine import Engine
 async def check_rate(engine: Engine, caller: Caller, resource: Resource, request_id: str) -> None:
     """Raise `RateLimited` if that is what is to happen, before anything else does."""
     if await to_fail(engine, caller, Failure.RATE_LIMITED, resource, request_id):
-        raise RateLimited(limit=1, window_seconds=1, retry_after_seconds=1)
+        rate = caller.rates[resource]
+        raise over(resource, rate, rate.interval)
 
 
 async def check_means(engine: Engine, caller: Caller, resource: Resource, request_id: str) -> None:

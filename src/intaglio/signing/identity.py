@@ -61,9 +61,11 @@ async def create_identity(
     3. and a serial number that is on record; 4. the time is taken, once and after the key exists; 5. the certificate is
     prepared; 6. it is issued; 7. so is an OCSP response about it; 8. certificate, identity and entry are durable.
     What had to be waited for is begun with `again`, which tells the caller anew, if anything changed meanwhile.
-    Raises `Malformed` or `ContentRefused` naming every field, `NotVerified`, or a `ServiceFault`; a rule for what is
-    signed that would be broken is recorded.
+    Who is too fast is refused before all that, and in 8 if it was elsewhere.
+    Raises `RateLimited`, `Malformed` or `ContentRefused` naming every field, `NotVerified`, or a `ServiceFault`; a rule
+    for what is signed that would be broken is recorded.
     """
+    engine.admit(caller, Resource.IDENTITIES, engine.clock.now())
     try:
         for _ in range(_TIMES):
             with suppress(_Outdated):
@@ -181,7 +183,8 @@ async def _made(
         try:
             certificate = certificates.Issued(prepared, event.details["subject"], identity.account_id, done.result()[0])
             # 8
-            issued = Issued(identity, certificate, event, engine.clock.now(), caller.sandbox, proof)
+            rate = caller.rates[Resource.IDENTITIES]
+            issued = Issued(identity, certificate, event, engine.clock.now(), rate, caller.sandbox, proof)
             engine.commits.put(engine.issuance.record, issued, recorded)
         except BaseException as error:  # what signing raised, whatever it was: somebody waits for it
             loop.call_soon_threadsafe(_settle, recorded, error)

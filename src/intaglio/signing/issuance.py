@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from intaglio.accounts import quota, sandbox
 from intaglio.accounts.quota import Resource
+from intaglio.accounts.rates import Limits, Rate, instant
 from intaglio.accounts.sandbox import Sandbox
 from intaglio.accounts.verification.evidence import keep
 from intaglio.accounts.verification.proof import Proof, refusal, use
@@ -35,6 +36,7 @@ class Issued(msgspec.Struct, frozen=True):
     certificate: certificates.Issued
     event: Event
     at: datetime
+    rate: Rate
     sandbox: Sandbox | None = None
     proof: Proof | None = None
 
@@ -42,8 +44,9 @@ class Issued(msgspec.Struct, frozen=True):
 class Issuance:
     """Reserves serial numbers and writes identities; an exception of one of many has each tried on its own."""
 
-    def __init__(self, chain: Chain, commits: Commits, clock: Clock) -> None:
+    def __init__(self, chain: Chain, commits: Commits, clock: Clock, limits: Limits) -> None:
         self._chain = chain
+        self._limits = limits
         self._commits = commits
         self._clock = clock
         self._serials = Ahead(self._reserve)
@@ -69,9 +72,11 @@ class Issuance:
             if refusals[place] is None and one.proof is not None:
                 refusals[place] = refusal(connection, one.proof, one.at, beside)
         places = [place for place, refused in enumerate(refusals) if refused is None]
-        accounts = [wanted[place].identity.account_id for place in places]
-        for place, spent in zip(places, quota.spend(connection, Resource.IDENTITIES, accounts), strict=True):
-            refusals[place] = spent
+        accounts = [(wanted[place].identity.account_id, wanted[place].rate) for place in places]
+        now = instant(max(one.at for one in wanted))
+        spent = quota.spend(connection, Resource.IDENTITIES, accounts, now, self._limits)
+        for place, refused in zip(places, spent, strict=True):
+            refusals[place] = refused
         granted = [one for one, refused in zip(wanted, refusals, strict=True) if refused is None]
         if granted:
             ends = [(one.identity.id, one.at, one.identity.not_after) for one in granted]

@@ -32,11 +32,13 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
     1. the identity is found, among the caller's own; 2. it is not over; 3. quota is spent and the entry written,
     durably, in a commit shared with concurrent requests, 4. while the key signs in another thread; 5. both done,
     the signature leaves; had the key failed, the quota is given back and the failure recorded.
-    Raises `NotFound`, `QuotaSpent` or a `ServiceFault`.
+    Who is too fast is refused before all that, and in 3 if it was elsewhere.
+    Raises `RateLimited`, `NotFound`, `QuotaSpent` or a `ServiceFault`.
     """
     if caller.forced:
         await check_rate(engine, caller, Resource.SIGNATURES, request_id)
     now = engine.clock.now()
+    rate = engine.admit(caller, Resource.SIGNATURES, now)
     # 1, 2
     # The account is part of the name, so that another account's identity is simply not found.
     owner = f"{caller.owner}/{identity_id}"
@@ -52,7 +54,7 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
         request_id=request_id,
         details={"digest": digest.value.hex(), "credential": caller.credential_id, **caller.beside(now)},
     )
-    spent = Spent(Resource.SIGNATURES, caller.account.id, event)
+    spent = Spent(Resource.SIGNATURES, caller.account.id, event, rate)
     signing = await engine.beside(engine.spending.spend, spent, _sign, key, digest.value)
     # 5
     try:

@@ -26,20 +26,22 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     1. the time is taken; 2. quota is spent and the entry written, durably, in a commit shared with concurrent
     requests, 3. while the token is signed in another thread; 4. both done, the token leaves; had it failed, the
     quota is given back and the failure recorded.
-    Raises `QuotaSpent` or a `ServiceFault`.
+    Who is too fast is refused before all that, and in 2 if it was elsewhere.
+    Raises `RateLimited`, `QuotaSpent` or a `ServiceFault`.
     """
     if caller.forced:
         await check_rate(engine, caller, Resource.TIMESTAMPS, request_id)
         await check_means(engine, caller, Resource.TIMESTAMPS, request_id)
     # 1
     now = engine.clock.now()
+    rate = engine.admit(caller, Resource.TIMESTAMPS, now)
     time = caller.time(now)
     tsa = engine.stamping(caller.account.hierarchy)
     serial = new_serial()
     imprint = sha256_imprint(digest.value)
     # 2, 3
     event = _event(now, tsa, serial, imprint, request_id, caller.account.id, caller.beside(now))
-    spent = Spent(Resource.TIMESTAMPS, caller.account.id, event)
+    spent = Spent(Resource.TIMESTAMPS, caller.account.id, event, rate)
     stamp = engine.authorities[tsa].stamp
     stamping = await engine.beside(engine.spending.spend, spent, stamp, imprint, serial, time, apart=time != now)
     # 4
