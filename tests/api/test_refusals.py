@@ -248,7 +248,9 @@ def test_a_rate_limit_says_when_to_come_back_and_what_the_limit_is() -> None:
     headers = dict(answer.headers)
     assert (answer.status, headers[b"retry-after"]) == (429, b"3")
     assert (headers[b"ratelimit-policy"], headers[b"ratelimit"]) == (b'"signatures";q=10;w=1', b'"signatures";r=0;t=3')
-    assert json.loads(answer.body)["errors"] == {"rate": "at most 10 requests in 1 seconds"}
+    assert json.loads(answer.body)["errors"] == {
+        "rate": "signatures: at most 10 at once, and so many again in 1 seconds"
+    }
 
 
 def test_an_account_suspended_while_its_request_comes_slowly_is_refused(served: Served, tmp_path: Path) -> None:
