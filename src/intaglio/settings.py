@@ -133,6 +133,37 @@ class TimestampSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     accuracy_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 1000
 
 
+class ClockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the clock is held against: time servers, each HOST or HOST:PORT, of which so many must `agree`.
+
+    By default it is more than half. What was said last counts for `silent_seconds`, in which the machine's oscillator
+    is off by `drift_ppm` at most.
+    """
+
+    source: Literal["none", "ntp"] = "none"
+    servers: list[str] = []
+    agree: int | None = None
+    check_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 64
+    silent_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
+    drift_ppm: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 100
+
+    @property
+    def needed(self) -> int:
+        """How many servers must agree."""
+        return len(self.servers) // 2 + 1 if self.agree is None else self.agree
+
+    def __post_init__(self) -> None:
+        if self.source == "ntp" and (len(set(self.servers)) < 3 or len(set(self.servers)) < len(self.servers)):
+            # Of two that disagree nobody knows which one lies.
+            raise ValueError("servers must name three time servers or more, each once")
+        if self.source == "none" and self.servers:
+            raise ValueError("servers are asked by source = 'ntp'")
+        if self.source == "ntp" and not len(self.servers) // 2 < self.needed <= len(self.servers):
+            raise ValueError("agree must be more than half of the servers, and not more than there are")
+        if self.silent_seconds < self.check_seconds:
+            raise ValueError("silent_seconds must not be less than check_seconds")
+
+
 class ProfileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What profiles of signers say of the operator.
 
@@ -215,6 +246,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tokens: TokenSettings = TokenSettings()
     status: StatusSettings = StatusSettings()
     timestamp: TimestampSettings = TimestampSettings()
+    clock: ClockSettings = ClockSettings()
     profiles: ProfileSettings = ProfileSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -36,6 +36,7 @@ from intaglio.service.home import TOKEN_SECRET, Home
 from intaglio.service.housekeeping import OFFICE, Work, keep_house
 from intaglio.service.refill import key_pool
 from intaglio.service.serving import Serving
+from intaglio.service.timekeeping import Timekeeping, trust_of
 from intaglio.settings import Settings
 from intaglio.signing.destruction import destroy_expired, forget_expired
 from intaglio.signing.engine import Engine, Spending
@@ -72,6 +73,9 @@ class Service:
             await asyncio.wait_for(self.sessions.refresh(), 2)
         except (IntaglioError, TimeoutError):
             troubles["database"] = "does not answer"
+        clock = self.engine.trust.trouble(self.engine.clock.now())
+        if clock is not None:
+            troubles["clock"] = clock
         if self.engine.lanes.lost or self.engine.pool.hung:
             troubles["keys"] = "the token does not answer"
         elif self.home.token is not None:
@@ -117,6 +121,7 @@ def compose(home: Home, clock: Clock) -> Service:
 
     engine = Engine(
         clock=clock,
+        trust=trust_of(settings),
         commits=commits,
         chain=home.chain,
         spending=Spending(home.chain, limits),
@@ -166,7 +171,10 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
     engine.commits.start()
     await service.sessions.refresh()
     await refresh(home, engine, service.serving)
-    await service.record(Event(engine.clock.now(), "service.started", details={"version": __version__}))
+    started = {"version": __version__, "clock": home.settings.clock.source}
+    await service.record(Event(engine.clock.now(), "service.started", details=started))
+    timekeeping = Timekeeping(home.settings.clock, engine.clock, engine.trust, service.record)
+    await timekeeping.check()
     tenure = Tenure(home.engine, OFFICE)
     await asyncio.to_thread(tenure.start)
     news = asyncio.Event()
@@ -178,6 +186,7 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
     notices = Notices(home.engine, told)
     notices.start()
     tasks = [
+        asyncio.create_task(timekeeping.keep(), name="clock"),
         asyncio.create_task(service.sessions.watch(news), name="watch"),
         asyncio.create_task(follow(home, engine, service.serving), name="hierarchy"),
         asyncio.create_task(keep_house(_works(service), tenure), name="housekeeping"),
@@ -194,6 +203,7 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
         await asyncio.to_thread(tenure.stop)
         with suppress(StoreUnavailable):
             await _sum_up(service, all_of_them=True)
+        timekeeping.end()
         await engine.prover.close()
         await engine.commits.stop()
         engine.lanes.shutdown()

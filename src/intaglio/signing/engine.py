@@ -17,6 +17,7 @@ from intaglio.accounts.rates import Limits, Rate, instant
 from intaglio.accounts.sessions import Caller
 from intaglio.accounts.verification.proof import Prover
 from intaglio.clock import Clock
+from intaglio.clock.trust import Trust
 from intaglio.database.commits import Batch, Commits
 from intaglio.errors import IntaglioError, IssuanceRefused, KeyUnavailable
 from intaglio.keys.algorithm import PrivateKey
@@ -79,6 +80,7 @@ class Engine:
     """
 
     clock: Clock
+    trust: Trust
     commits: Commits
     chain: Chain
     spending: Spending

@@ -93,8 +93,11 @@ async def _create(
     issuer = engine.issuers[issuer_name]
     if caller.stop is not None:
         raise IssuanceRefused(f"the profile {caller.stop.name} is stopped: it breaks {caller.stop.rule}")
+    begun = engine.clock.now()
+    # Before a key is taken that nothing will be certified for.
+    engine.trust.check(begun, coarse=True)
     # 1
-    certified = apply(caller.policy, request, today=caller.time(engine.clock.now()).date())
+    certified = apply(caller.policy, request, today=caller.time(begun).date())
     certified.check_signature(issuer.signs_with)
     mechanism = look(caller.mechanisms, presented, engine.clock.now(), needed=needed(account))
     proof = None
@@ -112,6 +115,7 @@ async def _create(
         raise _Outdated
     # 4
     now = engine.clock.now()
+    engine.trust.check(now, coarse=True)
     # What is certified is in the account's time; what is kept, in real time.
     time = caller.time(now)
     # 5

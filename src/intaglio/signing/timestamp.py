@@ -34,6 +34,7 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
         await check_means(engine, caller, Resource.TIMESTAMPS, request_id)
     # 1
     now = engine.clock.now()
+    engine.trust.check(now)
     rate = engine.admit(caller, Resource.TIMESTAMPS, now)
     time = caller.time(now)
     tsa = engine.stamping(caller.account.hierarchy)
@@ -58,6 +59,7 @@ async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, reque
     Raises a `ServiceFault` when the time cannot be trusted or the entry not be written.
     """
     now = engine.clock.now()
+    engine.trust.check(now)
     tsa = engine.stamping(hierarchy)
     try:
         request = engine.authorities[tsa].read(der)

@@ -1,0 +1,118 @@
+"""A served process whose clock steps and drifts: it refuses what it cannot vouch for, says so, and recovers."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from commands import run
+from custody import init_options
+from served import JOHN_DOE, Partner, Served, free_port, make_partner
+from time_servers import TimeServer, time_servers
+
+LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), Path("libfaketimeMT.so.1"))
+DIGEST = "AB" * 32
+PATIENCE_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[list[TimeServer]]:
+    with time_servers(4) as made:
+        made[3].offset = 7200.0
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shift(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file that says how far the service's clock is off, as faketime reads it."""
+    path = tmp_path_factory.mktemp("shift") / "shift"
+    path.write_text("+0")
+    return path
+
+
+@pytest.fixture(scope="module")
+def partner(servers: list[TimeServer], shift: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Partner]:
+    home = tmp_path_factory.mktemp("clock") / "home"
+    service = Served(home, free_port(), free_port())
+    ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port), "--algorithm", "p-256")
+    service.intaglio("init", *ports, *init_options())
+    with (home / "intaglio.toml").open("a") as settings:
+        names = ", ".join(f'"{one.name}"' for one in servers)
+        settings.write(f'\n[clock]\nsource = "ntp"\nservers = [{names}]\ncheck_seconds = 2\n')
+    made = make_started(service, shift, tmp_path_factory.mktemp("partners") / "p")
+    yield made
+    made.client.close()
+    assert service.stop() == 0
+
+
+def make_started(service: Served, shift: Path, folder: Path) -> Partner:
+    # The oscillator is the machine's: that nobody sets it is what the service goes by.
+    faked = {
+        "LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(shift), "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_NO_CACHE": "1",
+    }  # fmt: skip
+    service.environment |= faked
+    service.start()
+    for name in faked:
+        del service.environment[name]
+    return make_partner(service, folder, "--kind", "individual", "--test")
+
+
+def soon(looked: Callable[[], bool]) -> None:
+    ends = time.monotonic() + PATIENCE_SECONDS
+    while not looked():
+        assert time.monotonic() < ends
+        time.sleep(0.2)
+
+
+def ready(served: Served) -> dict[str, str]:
+    found: dict[str, str] = httpx.get(f"{served.public}/readyz").json()["troubles"]
+    return found
+
+
+def reply(served: Served, folder: Path) -> str:
+    """Return what openssl says of the answer to its own question."""
+    run("openssl", "ts", "-query", "-digest", DIGEST, "-sha256", "-cert", "-out", folder / "query")
+    kind = {"content-type": "application/timestamp-query"}
+    answer = httpx.post(f"{served.public}/tsa/test", content=(folder / "query").read_bytes(), headers=kind)
+    (folder / "reply").write_bytes(answer.content)
+    return run("openssl", "ts", "-reply", "-in", folder / "reply", "-text").stdout.decode()
+
+
+def test_a_clock_that_steps_or_drifts_stamps_and_issues_nothing_until_it_is_right_again(
+    partner: Partner, servers: list[TimeServer], shift: Path, tmp_path: Path
+) -> None:
+    served = partner.served
+    # It is off at once by a twelfth of the time since the process began, and by more from then on.
+    for place, shown in enumerate(["+5s", "+0 x1.08"]):
+        soon(lambda: not ready(served))
+        assert "Status: Granted." in reply(served, tmp_path)
+
+        shift.write_text(shown)
+        if "x" not in shown:
+            # At once, not at the next check.
+            assert "time source is not available" in reply(served, tmp_path)
+        soon(lambda: "may be off by" in ready(served).get("clock", ""))
+        for _ in range(3):
+            said = reply(served, tmp_path)
+            assert "Status: Rejected." in said
+            assert "the TSA's time source is not available" in said
+        for refused in partner.get(f"/timestamp/{DIGEST}"), partner.post("/identity", JOHN_DOE):
+            body = refused.json()
+            assert (refused.status_code, body["errors"]) == (503, {"clock": "cannot be trusted now: try again"})
+            assert int(refused.headers["retry-after"]) > 0
+
+        shift.write_text("+0 x1")
+        soon(lambda: not ready(served))
+        assert "Status: Granted." in reply(served, tmp_path)
+        assert partner.post("/identity", JOHN_DOE).status_code == 200
+        # Two changes within a second are one to who looks every second.
+        soon(lambda: served.log.read_text().count("the clock is trusted:") > place)  # noqa: B023 - called here
+
+    # Each change is an entry, and a request that was refused meanwhile is none. They are shown by their times, which
+    # are those of a clock that was wrong.
+    changes = [one["kind"] for one in served.intaglio("ledger", "show", "--kind", "clock.")]
+    assert sorted(changes) == ["clock.trusted"] * 2 + ["clock.untrusted"] * 2
+    assert f"time servers contradicted: {servers[3].name}" in served.log.read_text()
