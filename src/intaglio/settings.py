@@ -221,6 +221,12 @@ class RatesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     identities: RateSettings = RateSettings(25, 250)
 
 
+class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Signed heads of the ledger: `heads` is the folder that they are appended to, relative to the home."""
+
+    heads: str = "heads"
+
+
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bounds of one process."""
 
@@ -250,6 +256,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profiles: ProfileSettings = ProfileSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    ledger: LedgerSettings = LedgerSettings()
     limits: LimitSettings = LimitSettings()
     rates: RatesSettings = RatesSettings()
     verification: VerificationSettings = VerificationSettings()

@@ -11,8 +11,10 @@ from litestar.handlers import HTTPRouteHandler
 
 from intaglio.api.caching import cacheable
 from intaglio.errors import ClockUntrusted, IntaglioError
+from intaglio.ledger import tree
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.service.composition import Service
+from intaglio.service.heads import verifying_key
 from intaglio.signing.timestamp import answer_request
 from intaglio.timestamping.tsp import PKIFailure, rejected
 
@@ -23,6 +25,7 @@ _log = logging.getLogger("intaglio.public")
 # Caches and monitors ask for the head alone, too.
 _READ = [HttpMethod.GET, HttpMethod.HEAD]
 _REPLY = "application/timestamp-reply"
+_TEXT = "text/plain; charset=utf-8"
 
 
 def _service(request: AnyRequest) -> Service:
@@ -99,6 +102,24 @@ async def tsa_test(request: AnyRequest) -> Response[bytes]:
     return await _stamp(request, Hierarchy.TEST)
 
 
+@route("/ledger/head", http_method=_READ)
+async def ledger_head(request: AnyRequest) -> Response[bytes]:
+    """Return the newest signed head of the ledger, for whoever keeps heads outside (C2SP tlog-checkpoint)."""
+    found = await _service(request).engine.commits.read(tree.newest)
+    if found is None:
+        raise NotFoundException
+    return _plain(found.note.encode(), _TEXT)
+
+
+@route("/ledger/key", http_method=_READ)
+async def ledger_key(request: AnyRequest) -> Response[bytes]:
+    """Return the key that heads of the ledger are verified with (C2SP signed-note)."""
+    found = verifying_key(_service(request).home)
+    if found is None:
+        raise NotFoundException
+    return _plain(f"{found.text}\n".encode(), _TEXT)
+
+
 @route("/healthz", http_method=_READ)
 async def healthz(request: AnyRequest) -> Response[dict[str, str]]:
     """Say that the process lives."""
@@ -118,4 +139,4 @@ async def readyz(request: AnyRequest) -> Response[dict[str, Any]]:
     )
 
 
-HANDLERS: list[HTTPRouteHandler] = [crl, issuer, tsa, tsa_test, healthz, readyz]
+HANDLERS: list[HTTPRouteHandler] = [crl, issuer, tsa, tsa_test, ledger_head, ledger_key, healthz, readyz]

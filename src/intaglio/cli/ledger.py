@@ -1,16 +1,25 @@
 """`intaglio ledger`: read the record, and check that nobody changed it."""
 
+import time
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say
+from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
 from intaglio.database.engine import reading
 from intaglio.ledger import writer
-from intaglio.ledger.verify import verify as verify_entries
+from intaglio.ledger.examination import Examined, examine
+from intaglio.ledger.head import read_key
+from intaglio.ledger.outside import kept
 from intaglio.pki.text import visible
+from intaglio.service.heads import verifying_key
 from intaglio.service.home import open_home
+
+_TELL_SECONDS = 5.0
 
 app = typer.Typer(help="The ledger: what happened, in order, tamper-evident.", no_args_is_help=True)
 
@@ -44,9 +53,47 @@ def show(
 
 @app.command()
 @command
-def verify(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
-    """Follow the chain from its beginning; names the first entry that does not hold."""
-    with reading(open_home(home).engine) as connection:
-        found = verify_entries(writer.recorded(connection))
-    heads = "\n".join(f"head of {chain}: {head}" for chain, head in found.heads.items())
-    say(found, f"{found.entries} entries hold.\n{heads}", as_json=as_json)
+def verify(
+    heads: Annotated[
+        list[Path] | None,
+        typer.Option(help="Heads that were kept outside: a folder, or a file; may be repeated.", show_default="none"),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The ledger's key, kept outside, too.", show_default="that of the home")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every entry, the tree and every signed head; names the first entry or head that does not hold."""
+    opened = open_home(home)
+    known = verifying_key(opened) if key is None else read_key(key.read_text(encoding="utf-8"))
+    outside = None if not heads else chain.from_iterable(map(kept, heads))
+    with reading(opened.engine) as connection:
+        found = examine(connection, known, outside, _progress())
+    say(found, _verified(found), as_json=as_json)
+
+
+def _verified(found: Examined) -> str:
+    lines = [
+        f"{found.entries} entries hold, {found.leaves} of them in the tree.",
+        *(f"head of {name}: {head}" for name, head in found.heads.items()),
+        f"root of the tree: {found.root}; {found.signed_heads} signed heads hold.",
+        "No heads from outside were given (--heads): that the ledger was not cut, restored from before or recomputed "
+        "as a whole is shown by those alone."
+        if found.outside is None
+        else f"{found.outside} heads from outside fit.",
+    ]
+    return "\n".join(lines)
+
+
+def _progress() -> Callable[[int], None]:
+    """Return what tells, on standard error and every few seconds, how far it is."""
+    last = time.monotonic()
+
+    def tell(entries: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > _TELL_SECONDS:
+            last = time.monotonic()
+            note(f"{entries} entries hold so far")
+
+    return tell

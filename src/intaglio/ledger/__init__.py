@@ -1,1 +1,1 @@
-"""The durable, tamper-evident record: a hash chain of entries, one chain per node."""
+"""The durable, tamper-evident record: hash chains of entries, and a tree with signed heads over all of them."""

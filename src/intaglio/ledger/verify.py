@@ -30,15 +30,20 @@ class Verified(msgspec.Struct, frozen=True):
     heads: dict[str, str]
 
 
-def verify(entries: Iterable[Recorded]) -> Verified:
-    """Follow every chain from its beginning; raises `Conflict` naming the first entry that does not hold."""
-    count = 0
-    heads: dict[str, tuple[int, bytes]] = {}
-    for entry in entries:
-        sequence, previous = heads.get(entry.chain, (0, GENESIS))
+class Follower:
+    """Follows chains entry by entry; `heads` are the number and hash of the last entry of each."""
+
+    def __init__(self) -> None:
+        self.entries = 0
+        self.heads: dict[str, tuple[int, bytes]] = {}
+
+    def entry(self, entry: Recorded) -> None:
+        """Take in the next entry of its chain; raises `Conflict` naming the first that does not hold."""
+        sequence, previous = self.heads.get(entry.chain, (0, GENESIS))
         place = f"{entry.chain}/{entry.sequence}"
         if entry.sequence != sequence + 1:
-            raise Conflict(f"entry {entry.chain}/{sequence + 1} is missing", {place: "out of sequence"})
+            missing = f"{entry.chain}/{sequence + 1}"
+            raise Conflict(f"entry {missing} is missing", {missing: f"missing: {place} is out of sequence"})
         if not hmac.compare_digest(entry.previous, previous):
             raise Conflict(f"entry {place} does not follow the one before it", {place: "previous"})
         if not hmac.compare_digest(entry.hash, entry_hash(previous, entry.body)):
@@ -47,6 +52,17 @@ def verify(entries: Iterable[Recorded]) -> Verified:
         for column in _Written.__struct_fields__:
             if getattr(written, column) != getattr(entry, column):
                 raise Conflict(f"entry {place} says another {column} than its body", {place: column})
-        heads[entry.chain] = (entry.sequence, entry.hash)
-        count += 1
-    return Verified(count, {chain: head.hex() for chain, (_, head) in heads.items()})
+        self.heads[entry.chain] = (entry.sequence, entry.hash)
+        self.entries += 1
+
+    def verified(self) -> Verified:
+        """Return what held so far."""
+        return Verified(self.entries, {chain: head.hex() for chain, (_, head) in self.heads.items()})
+
+
+def verify(entries: Iterable[Recorded]) -> Verified:
+    """Follow every chain from its beginning; raises `Conflict` naming the first entry that does not hold."""
+    follower = Follower()
+    for entry in entries:
+        follower.entry(entry)
+    return follower.verified()

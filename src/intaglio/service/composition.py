@@ -32,6 +32,7 @@ from intaglio.ledger.refusals import Refusals
 from intaglio.revocation.answers import Answers
 from intaglio.service.figures import Figures
 from intaglio.service.following import follow, refresh
+from intaglio.service.heads import HEAD_SECONDS, sign_heads
 from intaglio.service.home import TOKEN_SECRET, Home
 from intaglio.service.housekeeping import OFFICE, Work, keep_house
 from intaglio.service.refill import key_pool
@@ -235,5 +236,6 @@ def _works(service: Service) -> list[Work]:
         Work("telling of refusals", every, partial(_sum_up, service), each=True),
         Work("destruction", every, partial(destroy_expired, engine)),
         Work("the publication of lists", every, publish_due),
+        Work("the signing of heads", HEAD_SECONDS, sign_heads(service.home, engine)),
         Work("the erasure of evidence", every, partial(engine.prover.forget, engine.chain)),
     ]

@@ -4,6 +4,7 @@ intaglio.toml      settings            master.key   the master key (or an enviro
 intaglio.db        state               keys/        the service's own keys, sealed
 pki/               certificates        tls/         anchors and certificate of the API listener
                    and hierarchy.json, who is a member and who serves
+heads/             signed heads of the ledger
 """
 
 import getpass

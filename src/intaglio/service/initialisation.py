@@ -21,6 +21,7 @@ from intaglio.pki import text
 from intaglio.pki.founding import SIZES, Algorithms, build
 from intaglio.pki.hierarchy import NOBODY, OFFLINE_ROOT, ROSTER, Roster
 from intaglio.revocation import register
+from intaglio.service.heads import make_key
 from intaglio.service.home import TOKEN_SECRET, Home, certificate_path, open_home
 from intaglio.service.roster import write
 from intaglio.settings import FILE_NAME, HsmSettings, fault_of_database
@@ -218,6 +219,8 @@ def _fill(
         )
         write(path, Roster(tuple(one.member for one in made), roster.families))
         home.keyring.store_secret(TOKEN_SECRET, secrets.token_bytes(32))
+        if authorities:
+            make_key(home)
         for one in made:
             home.keyring.store_key(one.member.name, one.key)
             target = certificate_path(path, one.member.name)

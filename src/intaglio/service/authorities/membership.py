@@ -17,7 +17,7 @@ from intaglio.service.roster import write
 _NAME = re.compile(r"\A[a-z][a-z0-9]*(?:-[a-z0-9]+)*\Z")
 _MOST_NAME = 27
 # These have places, and uses, of their own.
-_RESERVED = frozenset({TOKEN_SECRET, "client", "server", "tls"})
+_RESERVED = frozenset({TOKEN_SECRET, "client", "ledger", "server", "tls"})
 _MOST_COMMON_NAME = 64
 
 # Which kinds of certificate a CA of each kind signs for members of the hierarchy.

@@ -1,0 +1,61 @@
+"""Signed heads in files, a file for each day: what is kept outside of the database, and read back for verification.
+
+A line is a JSON object: `at`, `size` and `head`, which is the signed note.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from intaglio.errors import Malformed
+from intaglio.ledger.examination import Outside
+from intaglio.ledger.tree import Signed
+
+
+class _Line(msgspec.Struct, frozen=True):
+    head: str | None = None
+
+
+def keep(folder: Path, head: Signed) -> None:
+    """Append a head to the file of its day, durably; raises `OSError`."""
+    line = msgspec.json.encode({"at": head.at, "size": head.size, "head": head.note}) + b"\n"
+    append(folder, f"{head.at:%Y-%m-%d}", line)
+
+
+def append(folder: Path, day: str, line: bytes) -> None:
+    """Append a line to the file of a day, durably; raises `OSError`."""
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    path = folder / f"{day}.jsonl"
+    fresh = not path.exists()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        # In one go: other processes may append, too.
+        os.write(descriptor, line)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if fresh:
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(held)
+        finally:
+            os.close(held)
+
+
+def kept(path: Path) -> Iterator[Outside]:
+    """Yield the heads in a file, or in all files of a folder; raises `Malformed` for a line that is none."""
+    paths = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
+    if not paths:
+        raise Malformed(f"{path} has no heads in it.", {"heads": "no file *.jsonl is there"})
+    for one in paths:
+        with one.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                place = f"{one.name}:{number}"
+                try:
+                    found = msgspec.json.decode(line, type=_Line)
+                except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                    raise Malformed(f"{place} cannot be read.", {place: str(error)}) from error
+                if found.head is not None:
+                    yield Outside(place, found.head)

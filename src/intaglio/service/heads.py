@@ -1,0 +1,163 @@
+"""Signing heads of the ledger: once a second, while there is something new, and kept outside of the database, too."""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import Connection
+
+from intaglio.database.commits import Commits
+from intaglio.database.engine import reading
+from intaglio.errors import Conflict, KeyUnavailable
+from intaglio.keys.algorithm import KeyAlgorithm, PrivateKey
+from intaglio.keys.lanes import Lanes
+from intaglio.ledger import outside, tree
+from intaglio.ledger.head import Head, VerifyingKey, key_of, read_key, signed
+from intaglio.ledger.merkle import Place
+from intaglio.ledger.tree import Signed, Taken
+from intaglio.pki.signature import signing
+from intaglio.service.home import Home
+from intaglio.service.roster import replace
+from intaglio.signing.engine import Engine
+
+_log = logging.getLogger("intaglio.ledger")
+
+KEY = "ledger"
+KEY_FILE = "pki/ledger.vkey"
+# Entries that are taken in at a time: what others wait for meanwhile is a few milliseconds.
+_MOST = 2000
+_PAUSE_SECONDS = 0.05
+HEAD_SECONDS = 1.0
+
+
+class Round(msgspec.Struct, frozen=True):
+    """What is about to be taken in: the tree as it was, the entries, and what they make of it."""
+
+    before: int
+    taken: list[Taken]
+    tiles: dict[Place, bytes]
+    root: bytes
+
+
+def make_key(home: Home) -> None:
+    """Make the key that signs heads, and publish what they are verified with; raises `Conflict` if there is one."""
+    key = home.custody.generate(KeyAlgorithm.P_256, KEY)
+    home.keyring.store_key(KEY, key)
+    _publish(home, key)
+
+
+def _publish(home: Home, key: PrivateKey) -> None:
+    public = key.public_key()
+    if not isinstance(public, ec.EllipticCurvePublicKey):
+        raise KeyUnavailable("the key of the ledger is none of P-256")
+    # No space and no plus may be in the name of a key (C2SP signed-note).
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", home.settings.name).strip("-") or "intaglio"
+    found = key_of(f"{home.settings.hosts[0]}/{name}/ledger", public)
+    replace(home.path / KEY_FILE, f"{found.text}\n".encode())
+
+
+def verifying_key(home: Home) -> VerifyingKey | None:
+    """Return the key that heads are verified with, None for a home that has none yet; raises `Malformed`."""
+    try:
+        return read_key((home.path / KEY_FILE).read_text(encoding="ascii"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise KeyUnavailable(f"{home.path / KEY_FILE} cannot be read") from error
+
+
+def opened_key(home: Home) -> tuple[VerifyingKey, PrivateKey]:
+    """Return the keys of heads, made now in a home that comes from a version without; raises `KeyUnavailable`."""
+    if not (home.path / "keys" / f"{KEY}.sealed").exists():
+        with reading(home.engine) as connection:
+            begun = tree.newest(connection) is not None
+        if begun:
+            raise KeyUnavailable(
+                f"heads are signed by another node: copy keys/{KEY}.sealed and {KEY_FILE} from its home to {home.path}"
+            )
+        make_key(home)
+    key = home.keyring.key(KEY)
+    if verifying_key(home) is None:
+        _publish(home, key)
+    public = verifying_key(home)
+    if public is None or key_of(public.name, key.public_key()) != public:  # type: ignore[arg-type]
+        raise KeyUnavailable(f"{KEY_FILE} is not of the key that signs")
+    return public, key
+
+
+class Heads:
+    """Takes new entries of all chains into the tree and signs what comes of it; one process at a time succeeds."""
+
+    def __init__(self, home: Home, commits: Commits, lanes: Lanes) -> None:
+        self._commits = commits
+        self._lanes = lanes
+        self._public, key = opened_key(home)
+        self._sign = signing(key)
+        self._folder: Path = home.path / home.settings.ledger.heads
+        # How large the tree is, and how far each chain is covered, as long as nobody else takes anything in.
+        self._size = -1
+        self._covered: dict[str, int] = {}
+
+    async def sign(self, now: datetime) -> bool:
+        """Sign a head over what is new; return whether there may be more.
+
+        Raises `Conflict` when an entry is missing, `KeyUnavailable`, `StoreUnavailable`.
+        """
+        found = await self._commits.read(self._look)
+        if found is None:
+            return False
+        size = found.before + sum(len(part.hashes) for part in found.taken)
+        # As it is in the note, so that both say the same.
+        at = now.replace(microsecond=now.microsecond // 1000 * 1000)
+        note = await self._lanes.run(signed, Head(size, found.root, at), self._public, self._sign)
+        head = Signed(size, at, note)
+        written = await self._commits.write(lambda c: tree.add(c, found.before, found.taken, found.tiles, head))
+        if not written:
+            return False
+        self._size = size
+        self._covered |= {part.chain: part.last for part in found.taken}
+        try:
+            await asyncio.to_thread(outside.keep, self._folder, head)
+        except OSError as error:
+            _log.error("the head of size %s is not kept outside: %s", size, error)
+        return size - found.before >= _MOST
+
+    def _look(self, connection: Connection) -> Round | None:
+        before = tree.size(connection)
+        if before != self._size:
+            self._size, self._covered = before, {}
+        taken = tree.behind(connection, self._covered, _MOST)
+        if not taken:
+            return None
+        tiles, root = tree.grow(connection, before, taken)
+        return Round(before, taken, tiles, root)
+
+
+def sign_heads(home: Home, engine: Engine) -> Callable[[], Awaitable[None]]:
+    """Return what signs heads over everything that is new, each time it is called."""
+    heads: Heads | None = None
+    told = ""
+
+    async def work() -> None:
+        nonlocal heads, told
+        try:
+            if heads is None:
+                heads = await asyncio.to_thread(Heads, home, engine.commits, engine.lanes)
+            more = True
+            while more:
+                more = await heads.sign(engine.clock.now())
+                await asyncio.sleep(_PAUSE_SECONDS)
+        except (Conflict, KeyUnavailable) as error:
+            # It lasts, and to say it once a second would be a flood.
+            if str(error) != told:
+                told = str(error)
+                _log.error("no head of the ledger is signed: %s", error)
+        else:
+            told = ""
+
+    return work
