@@ -134,15 +134,16 @@ class TimestampSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class ClockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the clock is held against: time servers, each HOST or HOST:PORT, of which so many must `agree`.
+    """What the clock is held against: time servers, each HOST or HOST:PORT, of which so many must `agree`, or chrony.
 
-    By default it is more than half. What was said last counts for `silent_seconds`, in which the machine's oscillator
-    is off by `drift_ppm` at most.
+    By default it is more than half. `chronyd` is where the daemon takes commands: a socket's path, or an address. What
+    was said last counts for `silent_seconds`, in which the machine's oscillator is off by `drift_ppm` at most.
     """
 
-    source: Literal["none", "ntp"] = "none"
+    source: Literal["none", "chrony", "ntp"] = "none"
     servers: list[str] = []
     agree: int | None = None
+    chronyd: Annotated[str, msgspec.Meta(pattern="^[^-]")] | None = None
     check_seconds: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 64
     silent_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
     drift_ppm: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 100
@@ -156,7 +157,7 @@ class ClockSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.source == "ntp" and (len(set(self.servers)) < 3 or len(set(self.servers)) < len(self.servers)):
             # Of two that disagree nobody knows which one lies.
             raise ValueError("servers must name three time servers or more, each once")
-        if self.source == "none" and self.servers:
+        if self.source != "ntp" and self.servers:
             raise ValueError("servers are asked by source = 'ntp'")
         if self.source == "ntp" and not len(self.servers) // 2 < self.needed <= len(self.servers):
             raise ValueError("agree must be more than half of the servers, and not more than there are")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
 
-from intaglio.clock import Clock, ntp
+from intaglio.clock import Clock, chrony, ntp
 from intaglio.clock.agreement import Verdict
 from intaglio.clock.oscillator import raw_seconds
 from intaglio.clock.trust import Trust
@@ -39,6 +39,8 @@ def source_of(settings: ClockSettings) -> Source | None:
     """Return what asks the source, in a thread that may wait for it; None if there is none."""
     if settings.source == "none":
         return None
+    if settings.source == "chrony":
+        return partial(chrony.look, settings.chronyd)
     return partial(ntp.look, [_server(one) for one in settings.servers], settings.needed)
 
 
