@@ -6,6 +6,7 @@ Unknown keys refuse start-up: a misspelt limit must not silently be no limit.
 import os
 import re
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -181,6 +182,29 @@ class ProfileSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = {}
 
 
+class FrontSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A proxy in front. One that ends TLS has a listener of its own here: a Unix socket or a port with mutual TLS.
+
+    `socket` and `ca_file` are relative to the home. `peers` are its addresses, and networks: from them alone is it told
+    whose certificate and whose address it saw. Connections of `proxy_protocol` to the API begin with a PROXY header.
+    """
+
+    socket: str | None = None
+    bind: str = "127.0.0.1"
+    port: Port | None = None
+    ca_file: str | None = None
+    peers: list[str] = []
+    proxy_protocol: list[str] = []
+
+    def __post_init__(self) -> None:
+        if self.socket is not None and self.port is not None:
+            raise ValueError("it is either a socket or a port")
+        if self.port is not None and (self.ca_file is None or not self.peers):
+            raise ValueError("a port needs ca_file and peers: by what the front is known")
+        for one in (*self.peers, *self.proxy_protocol):
+            ip_network(one)
+
+
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Structured logs on standard error."""
 
@@ -262,6 +286,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rates: RatesSettings = RatesSettings()
     verification: VerificationSettings = VerificationSettings()
     hsm: HsmSettings | None = None
+    front: FrontSettings | None = None
 
     @property
     def token_lifetime(self) -> timedelta:

@@ -78,7 +78,8 @@ def answered(ask: Ask, retries: Retries, now: datetime) -> Exchange[Reply]:
 
     Repeated are: a request that never left, a repeatable one that got no answer, and any
     that was turned away with 429 or 503 (RFC 9110 §15.6.4; RFC 6585 §4), for which
-    `Retry-After` is honoured up to the longest wait. Raises `Unreachable`.
+    `Retry-After` is honoured up to the longest wait. A proxy's 502 or 504 is no answer
+    (RFC 9110 §15.6.3, §15.6.5). Raises `Unreachable`.
     """
     for attempt in range(1, retries.attempts):
         try:
@@ -88,7 +89,7 @@ def answered(ask: Ask, retries: Retries, now: datetime) -> Exchange[Reply]:
                 raise
             yield Wait(_backoff(retries, attempt))
             continue
-        if reply.status not in (429, 503):
+        if reply.status not in ((429, 502, 503, 504) if ask.repeatable else (429, 503)):
             return reply
         asked_for = retry_after(reply, now)
         if asked_for is not None and asked_for > retries.longest_wait:

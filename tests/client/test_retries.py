@@ -65,6 +65,18 @@ def test_turned_away_requests_are_repeated(call: Caller, answers: Answers, statu
     assert answers.count("/identity") == 3
 
 
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_proxy_that_got_no_answer_is_asked_again_for_what_may_be_repeated(
+    call: Caller, answers: Answers, status: int
+) -> None:
+    answers.will(QUOTA, problem(status, "No answer."))
+    assert call("quota", "signatures") == 7
+    answers.will("/identity", problem(status, "No answer."))
+    with pytest.raises(ServiceFault):
+        call("identity")
+    assert answers.count("/identity") == 1
+
+
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, ServiceFault)])
 def test_turned_away_for_good(call: Caller, answers: Answers, status: int, kind: type[ClientError]) -> None:
     answers.will(QUOTA, *[problem(status, "Later.")] * 9)

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from intaglio.api.front import Networks
 from intaglio.server.listener import Endpoint, Listener, tls_context
 from intaglio.server.protocol import Limits
 
@@ -59,6 +60,7 @@ async def _echo(scope: Any, receive: Any, send: Any) -> None:
         "body": body.decode("latin-1"),
         "fields": [name.decode() for name, _ in scope["headers"]],
         "certificate": peer.sha256 if peer else None,
+        "client": scope["client"],
     }
     content = b"x" * (32 << 20) if scope["path"] == "/large" else json.dumps(told).encode()
     fields = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
@@ -127,20 +129,26 @@ def quick() -> Limits:
 
 @pytest.fixture
 def listening() -> Iterator[Callable[..., int]]:
-    """Start listeners in a thread: `listening(app=, limits=, tls=, connections=)` returns the port."""
+    """Start listeners in a thread: `listening(app=, limits=, tls=, connections=, bind=, proxies=)` returns the port."""
     loop = uvloop.new_event_loop()
     endpoints: list[Endpoint] = []
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
     def start(
-        app: Any = _echo, limits: Limits = QUICK, tls: ssl.SSLContext | None = None, connections: int = 64
+        app: Any = _echo,
+        limits: Limits = QUICK,
+        tls: ssl.SSLContext | None = None,
+        connections: int = 64,
+        bind: str = "127.0.0.1",
+        proxies: Networks = (),
     ) -> int:
         async def opened() -> int:
-            endpoint = Endpoint(Listener("test", "127.0.0.1", 0, app, limits, _refusal, tls, connections))
+            listener = Listener("test", bind, 0, app, limits, _refusal, tls, connections, None, proxies)
+            endpoint = Endpoint(listener)
             endpoints.append(endpoint)
             endpoint.open()
-            return int(endpoint.url.rpartition(":")[2])
+            return 0 if bind.startswith("/") else int(endpoint.url.rpartition(":")[2])
 
         return asyncio.run_coroutine_threadsafe(opened(), loop).result(5)
 

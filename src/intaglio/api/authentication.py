@@ -11,9 +11,10 @@ from intaglio.service.composition import Service
 
 async def certificate(service: Service, scope: Any) -> ClientCertificate:
     """Return the register's entry of the client certificate; raises `Unauthenticated`."""
-    peer: PeerCertificate | None = scope["extensions"][CLIENT_CERTIFICATE]["certificate"]
+    shown = scope["extensions"][CLIENT_CERTIFICATE]
+    peer: PeerCertificate | None = shown["certificate"]
     if peer is None:
-        raise Unauthenticated("A client certificate is required.", {"client_certificate": "is missing"})
+        raise Unauthenticated("A client certificate is required.", {"client_certificate": shown["fault"]})
     found = await service.sessions.certificate(peer.der, peer.sha256)
     # Known from here on: a refusal is recorded under the account.
     scope["state"]["account"] = found.account_id

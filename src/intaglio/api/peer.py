@@ -2,7 +2,7 @@
 
 import msgspec
 
-# The key of the ASGI scope's extension that holds {"certificate": PeerCertificate | None}.
+# The key of the ASGI scope's extension that holds {"certificate": PeerCertificate | None, "fault": why there is none}.
 CLIENT_CERTIFICATE = "intaglio.client_certificate"
 
 

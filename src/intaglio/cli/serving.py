@@ -3,7 +3,10 @@
 import gc
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Coroutine, Sequence
+from ipaddress import ip_network
+from itertools import repeat
 from pathlib import Path
 
 import uvloop
@@ -11,6 +14,7 @@ import uvloop
 from intaglio import logs
 from intaglio.accounts.credentials import pem_chain
 from intaglio.api import app as doors
+from intaglio.api.front import Front, Networks
 from intaglio.api.gate import refusal
 from intaglio.cli.terminal import say
 from intaglio.cli.workers import workers
@@ -23,6 +27,7 @@ from intaglio.service.composition import Service, running
 from intaglio.service.home import Home, certificate_path, open_home
 from intaglio.service.refill import filling
 from intaglio.service.sampling import sampling
+from intaglio.settings import FrontSettings
 
 
 def serve(path: Path, *, processes: int = 1, as_json: bool) -> None:
@@ -47,7 +52,7 @@ def _opened(path: Path) -> Home:
 
 async def _serve(home: Home, processes: int, *, as_json: bool) -> None:
     settings = home.settings
-    sockets = _bound(home) if processes > 1 else None
+    sockets = [bind(*address) for address in _addresses(home)] if processes > 1 else None
     drain_seconds = settings.limits.drain_seconds
     async with (
         running(home) as service,
@@ -75,10 +80,29 @@ async def _serve_beside(home: Home, place: int, sockets: Sequence[socket.socket]
         await _listen(service, place, sockets, told, lambda: None, parent_gone())
 
 
-def _bound(home: Home) -> tuple[socket.socket, socket.socket]:
-    settings = home.settings
-    api = bind("API", settings.api.bind, settings.api.port)
-    return api, bind("public PKI", settings.public.bind, settings.public.port)
+def _addresses(home: Home) -> list[tuple[str, str, int]]:
+    """Return name, address and port of the listeners that all processes of a node share; the front's is the last."""
+    settings, front = home.settings, home.settings.front
+    found = [
+        ("API", settings.api.bind, settings.api.port),
+        ("public PKI", settings.public.bind, settings.public.port),
+    ]
+    if front is not None and front.socket is not None:
+        found.append(("front", str((home.path / front.socket).absolute()), 0))
+    elif front is not None and front.port is not None:
+        found.append(("front", front.bind, front.port))
+    return found
+
+
+def _front_tls(home: Home, chain: bytes, front: FrontSettings) -> ssl.SSLContext | None:
+    """Return what demands the front's own certificate; on a Unix socket, the file system says who may come."""
+    if front.port is None or front.ca_file is None:
+        return None
+    return tls_context(chain, home.keyring.key("tls"), home.path / front.ca_file)
+
+
+def _networks(texts: Sequence[str]) -> Networks:
+    return tuple(map(ip_network, texts))
 
 
 async def _listen(
@@ -94,29 +118,17 @@ async def _listen(
     chain = pem_chain(home.certificate("tls"), home.certificate("server"))
     context = tls_context(chain, home.keyring.key("tls"), certificate_path(home.path, "client"))
     most, limits = settings.limits.connections, Limits()
-    api, public = sockets or (None, None)
+    front = settings.front or FrontSettings()
+    api, public, peers = doors.api(service), doors.public_pki(service), _networks(front.peers)
+    serving = [
+        (api, context, _networks(front.proxy_protocol)),
+        (Front(public, peers) if peers else public, None, ()),
+        (Front(api, peers, vouches=True), _front_tls(home, chain, front), ()),
+    ]
+    places = zip(_addresses(home), serving, sockets or repeat(None), strict=False)
     listeners = [
-        Listener(
-            name="API",
-            bind=settings.api.bind,
-            port=settings.api.port,
-            app=doors.api(service),
-            limits=limits,
-            refusal=refusal,
-            tls=context,
-            connections=most,
-            shared=api,
-        ),
-        Listener(
-            name="public PKI",
-            bind=settings.public.bind,
-            port=settings.public.port,
-            app=doors.public_pki(service),
-            limits=limits,
-            refusal=refusal,
-            connections=most,
-            shared=public,
-        ),
+        Listener(*address, app, limits, refusal, tls, most, shared, proxies)
+        for address, (app, tls, proxies), shared in places
     ]
     if settings.metrics.port is not None:
         # Figures are of one process, so each has an address of its own for them.

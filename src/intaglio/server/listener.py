@@ -11,13 +11,17 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from uvicorn.server import ServerState
 
+from intaglio.api.front import Networks, within
 from intaglio.errors import Conflict
 from intaglio.server.protocol import LimitedProtocol, Limits, Refusal, protocol
+from intaglio.server.proxied import proxied
 from intaglio.server.tls import failures, tls_context
 
 __all__ = ["Endpoint", "Listener", "bind", "serve", "tls_context"]
@@ -39,7 +43,8 @@ _WARNING_SECONDS = 10.0
 class Listener:
     """One address and the application behind it; `tls` None means plain HTTP, `port` 0 any free port.
 
-    `shared` is a socket that is bound there already, at which other processes accept connections, too.
+    An absolute path to `bind` is a Unix socket. `shared` is a socket that is bound there already, at which other
+    processes accept connections, too. Connections from `proxies` begin with a PROXY header.
     """
 
     name: str
@@ -51,26 +56,47 @@ class Listener:
     tls: ssl.SSLContext | None = None
     connections: int = 2048
     shared: socket.socket | None = None
+    proxies: Networks = ()
 
 
 def bind(name: str, address: str, port: int) -> socket.socket:
     """Return a bound socket; raises `Conflict` when the address is taken or not ours."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    local = address.startswith("/")
+    family = socket.AF_UNIX if local else socket.AF_INET6 if ":" in address else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        made.bind((address, port))
+        if local:
+            _bind_file(made, Path(address))
+        else:
+            made.bind((address, port))
         # Two sockets may be bound to an address before one of them listens.
         made.listen(_BACKLOG)
     except OSError as error:
         made.close()
         raise Conflict(
-            f"The {name} listener cannot use {address}:{port}: {error.strerror}. "
+            f"The {name} listener cannot use {address if local else f'{address}:{port}'}: {error.strerror}. "
             "Change its port in intaglio.toml, or end what is listening there.",
             {"port": str(error.strerror)},
         ) from error
     made.setblocking(False)
     return made
+
+
+def _bind_file(made: socket.socket, path: Path) -> None:
+    """Bind to a file for its owner and group, in place of one at which nobody listens any more.
+
+    It is not removed at the end: by then it may be the next process's.
+    """
+    if path.is_socket():
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+    made.bind(str(path))
+    # Nobody can connect before it listens.
+    path.chmod(0o660)
 
 
 class Endpoint:
@@ -112,6 +138,8 @@ class Endpoint:
     @property
     def url(self) -> str:
         """The address it listens on."""
+        if self._socket.family == socket.AF_UNIX:
+            return f"unix:{self._socket.getsockname()}"
         host, port = self._socket.getsockname()[:2]
         return f"{'https' if self._listener.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -174,7 +202,7 @@ class Endpoint:
                 self._warn("a connection was refused: as many as allowed are open")
                 continue
             connection.setblocking(False)
-            arrival = loop.create_task(self._connect(connection, address[0]))
+            arrival = loop.create_task(self._connect(connection, address[0] if address else ""))
             self._arrivals.add(arrival)
             arrival.add_done_callback(self._arrivals.discard)
 
@@ -182,9 +210,13 @@ class Endpoint:
         tls, limits = self._listener.tls, self._listener.limits
         failed: list[ssl.SSLError] = []
         failures.set(failed)
+        told: tuple[str, int] | None = None
         try:
+            if self._listener.proxies and within(peer, self._listener.proxies):
+                told = await proxied(connection, limits.handshake_seconds)
+                peer = told[0] if told else peer
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._protocol,
+                partial(self._protocol, told),
                 connection,
                 ssl=tls,
                 ssl_handshake_timeout=limits.handshake_seconds if tls else None,
@@ -195,10 +227,11 @@ class Endpoint:
             reason = getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or str(cause)
             _log.info("handshake failed", extra={"listener": self._listener.name, "peer": peer, "reason": reason})
 
-    def _protocol(self) -> LimitedProtocol:
+    def _protocol(self, told: tuple[str, int] | None) -> LimitedProtocol:
         made: LimitedProtocol = self._config.http_protocol_class(  # type: ignore[call-arg, assignment]
             config=self._config, server_state=self._state, app_state={}
         )
+        made.told = told
         return made
 
     def _tell_date(self) -> None:

@@ -36,6 +36,8 @@ class LimitedProtocol(HttpToolsProtocol):
 
     limits: ClassVar[Limits] = Limits()
     refusal: ClassVar[Refusal]
+    # Address and port of the client, where a proxy that passes TLS through told them.
+    told: tuple[str, int] | None = None
 
     def __init__(
         self,
@@ -46,7 +48,9 @@ class LimitedProtocol(HttpToolsProtocol):
     ) -> None:
         # uvicorn has its parser drop what follows a request with `Connection: close`, as RFC 9112 §9.6 asks.
         super().__init__(config, server_state, app_state, _loop)
-        self._extensions: dict[str, dict[str, object]] = {CLIENT_CERTIFICATE: {"certificate": None}}
+        self._extensions: dict[str, dict[str, object]] = {
+            CLIENT_CERTIFICATE: {"certificate": None, "fault": "is missing"}
+        }
         self._phase = Phase.IDLE
         self._deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
@@ -68,6 +72,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Note the peer's certificate and begin to wait for a head."""
         super().connection_made(transport)
+        if self.told is not None:
+            self.client = self.told
         # uvicorn writes the head and the body of a response apart.
         self.transport = Cork(transport, self.loop)  # type: ignore[assignment]
         tls = transport.get_extra_info("ssl_object")

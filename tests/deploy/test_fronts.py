@@ -1,0 +1,223 @@
+"""Proxies in front, with the shipped files: the service knows its clients as if they had come to it themselves."""
+
+import base64
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from commands import run
+from fronts import CLIENT, FRONT, Proxy, nginx, pair, rendered
+from served import JOHN_DOE, Partner, Served, free_port
+
+DIGEST = "AB" * 32
+Through = Callable[..., httpx.Client]
+
+
+def changes(served: Served, front_port: int, site: int, public: int) -> dict[str, str]:
+    folder = served.home.parent
+    return {
+        "server 192.0.2.11:8444": f"server 127.0.0.1:{front_port}",
+        "    server 192.0.2.12:8444 max_fails=1 fail_timeout=5s;\n": "",
+        "server 192.0.2.11:8080": f"server 127.0.0.1:{served.pki_port}",
+        "    server 192.0.2.12:8080 max_fails=1 fail_timeout=5s;\n": "",
+        "listen 443 ssl": f"listen 127.0.0.1:{site} ssl",
+        "listen 80;": f"listen 127.0.0.1:{public};",
+        "pki.example.com": "localhost",
+        "/etc/intaglio-front/sign.example.com": f"{folder}/site",
+        "/etc/intaglio-front/client-ca.crt": f"{served.home}/tls/client-ca.crt",
+        "/etc/intaglio-front/server-ca.crt": f"{served.home}/tls/server-ca.crt",
+        "/etc/intaglio-front/front": f"{folder}/front",
+        "sign.example.com": "localhost",
+    }
+
+
+@pytest.fixture(scope="module")
+def ports() -> tuple[int, int]:
+    return free_port(), free_port()
+
+
+@pytest.fixture(scope="module")
+def proxy(
+    fronted: Served, front_port: int, ports: tuple[int, int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    text = rendered("nginx/terminating.conf", changes(fronted, front_port, *ports))
+    made = nginx(tmp_path_factory.mktemp("nginx"), text, *ports)
+    yield made
+    made.end()
+
+
+def refused(served: Served, number: int = 1) -> list[dict[str, object]]:
+    """Return the newest refusals of the ledger."""
+    shown = served.intaglio("ledger", "show", "--kind", "request.refused", "--most", "1000")
+    return [entry["details"] for entry in shown[-number:]]
+
+
+@pytest.mark.usefixtures("proxy")
+def test_a_client_of_nginx_is_who_its_certificate_says(
+    fronted: Served, partners: list[Partner], ports: tuple[int, int], through: Through
+) -> None:
+    one = through(partners[0], ports[0])
+    token = one.post("/login", json=partners[0].secret).json()["access_token"]
+    one.headers["Authorization"] = f"Bearer {token}"
+    identity = one.post("/identity", json=JOHN_DOE)
+    assert identity.headers["content-type"] == "application/json;charset=utf-8"
+    signed = one.get(f"/identity/{identity.json()['id']}/sign/{DIGEST}")
+    assert (signed.status_code, len(signed.json()["signature"])) == (200, 512)
+    assert one.get(f"/timestamp/{DIGEST}").status_code == 200
+    # What was fetched directly is good here, too: it is the same certificate.
+    assert one.get("/trustchain", headers=partners[0].authorization).status_code == 200
+    # Another's token is not, and a Client-Cert of one's own is nobody's.
+    assert one.get("/trustchain", headers=partners[1].authorization).status_code == 401
+    theirs = (partners[1].folder / "client.crt").read_text().replace("\n", "%0A")
+    forged = {**partners[1].authorization, "Client-Cert": theirs, "X-Forwarded-For": "192.0.2.99"}
+    assert one.get("/trustchain", headers=forged).status_code == 401
+    for told in refused(fronted, 2):
+        assert told["peer"] == CLIENT
+        assert told["errors"] == {"authorization": "it was issued to another client certificate"}
+
+
+@pytest.mark.usefixtures("proxy")
+def test_a_client_without_a_certificate_of_the_client_ca_does_not_pass_nginx(
+    fronted: Served, ports: tuple[int, int], through: Through, tmp_path: Path
+) -> None:
+    # nginx lets the handshake pass and refuses the request.
+    assert through(None, ports[0]).get("/trustchain").status_code == 400
+    pair(tmp_path, "client")
+    stranger = Partner(fronted, tmp_path, "", "", {}, through(None, ports[0]))
+    assert through(stranger, ports[0]).get("/trustchain").status_code == 400
+
+
+def test_an_nginx_that_asks_for_certificates_and_checks_none_lets_nobody_in(
+    fronted: Served, partners: list[Partner], front_port: int, through: Through, tmp_path: Path
+) -> None:
+    site, public = free_port(), free_port()
+    loose = {"ssl_verify_client on": "ssl_verify_client optional_no_ca"}
+    text = rendered("nginx/terminating.conf", {**changes(fronted, front_port, site, public), **loose})
+    made = nginx(tmp_path / "nginx", text, site)
+    try:
+        bare = through(None, site).get("/trustchain", headers=partners[0].authorization)
+        assert bare.status_code == 401
+        assert bare.json()["errors"] == {"client_certificate": "is missing"}
+        # A certificate with the same name, of a key of one's own.
+        pair(tmp_path, "client")
+        stranger = through(Partner(fronted, tmp_path, "", "", {}, through(None, site)), site)
+        foreign = stranger.get("/trustchain", headers=partners[0].authorization)
+        assert foreign.status_code == 401
+        assert foreign.json()["errors"] == {"client_certificate": "it was not issued to an account of this service"}
+    finally:
+        made.end()
+
+
+@pytest.mark.usefixtures("proxy")
+def test_what_the_public_may_ask_is_asked_through_nginx(ports: tuple[int, int]) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{ports[1]}/readyz")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+
+
+def test_a_node_that_is_away_is_told_apart_from_one_that_does_not_answer(
+    fronted: Served, partners: list[Partner], through: Through, tmp_path: Path
+) -> None:
+    site, public, nobody = free_port(), free_port(), free_port()
+    text = rendered("nginx/terminating.conf", changes(fronted, nobody, site, public))
+    made = nginx(tmp_path / "nginx", text, site)
+    try:
+        answer = through(partners[0], site).get("/trustchain")
+    finally:
+        made.end()
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.headers["content-type"] == "application/problem+json;charset=utf-8"
+    assert answer.json()["description"] == "No node could be reached; nothing was done."
+
+
+# What a front says, said here by the tests in its place, at its own listener.
+
+
+@pytest.fixture
+def front(fronted: Served, front_port: int) -> Iterator[Callable[..., httpx.Client]]:
+    clients: list[httpx.Client] = []
+
+    def be(address: str = FRONT, pem: Path | None = None) -> httpx.Client:
+        context = ssl.create_default_context(cafile=fronted.home / "tls/server-ca.crt")
+        chosen = pem or fronted.home.parent / "front.crt"
+        context.load_cert_chain(chosen, chosen.with_suffix(".key"))
+        transport = httpx.HTTPTransport(verify=context, local_address=address)
+        made = httpx.Client(base_url=f"https://localhost:{front_port}/v2", transport=transport, timeout=20)
+        clients.append(made)
+        return made
+
+    yield be
+    for client in clients:
+        client.close()
+
+
+def shown(partner: Partner) -> bytes:
+    return run("openssl", "x509", "-in", partner.folder / "client.crt", "-outform", "DER").stdout
+
+
+def sequence(der: bytes) -> str:
+    return f":{base64.b64encode(der).decode()}:"
+
+
+NEITHER = "the front's Client-Cert is neither a byte sequence (RFC 9440) nor PEM"
+
+
+AMISS: list[tuple[list[str], str]] = [
+    ([], "is missing"),
+    ([""], NEITHER),
+    ([":"], NEITHER),
+    (["::"], NEITHER),
+    ([":MII*:"], NEITHER),
+    (["MIIB"], NEITHER),
+    (["-----BEGIN%20CERTIFICATE-----%0A!%0A-----END%20CERTIFICATE-----%0A"], NEITHER),
+    ([":AAAA:"], "it was not issued to an account of this service"),
+    (["{own}", "{own}"], "the front sent more than one Client-Cert"),
+    (["{own}, {own}"], NEITHER),
+]
+
+
+def test_what_a_front_says_amiss_is_refused_and_recorded(
+    fronted: Served, partners: list[Partner], front: Callable[..., httpx.Client]
+) -> None:
+    own = sequence(shown(partners[0]))
+    for values, wrong in AMISS:
+        fields = [("Client-Cert", value.replace("{own}", own)) for value in values]
+        answer = front().get("/trustchain", headers=[*fields, *partners[0].authorization.items()])
+        assert (answer.status_code, answer.json()["errors"]) == (401, {"client_certificate": wrong})
+    told = refused(fronted, len(AMISS))
+    assert [one["errors"] for one in told] == [{"client_certificate": wrong} for _, wrong in AMISS]
+    assert {one["peer"] for one in told} == {FRONT}
+
+
+def test_what_a_front_says_is_believed_of_the_front_alone(
+    partners: list[Partner], front: Callable[..., httpx.Client]
+) -> None:
+    fields = {**partners[0].authorization, "Client-Cert": sequence(shown(partners[0]))}
+    assert front().get("/trustchain", headers=fields).status_code == 200
+    elsewhere = front("127.0.0.3").get("/trustchain", headers=fields)
+    assert elsewhere.status_code == 401
+    assert elsewhere.json()["errors"] == {"client_certificate": "this is not the front's address"}
+    # Without the front's certificate there is no connection: a partner's is none.
+    with pytest.raises(httpx.HTTPError):
+        front(FRONT, partners[1].folder / "client.crt").get("/trustchain", headers=fields)
+    # At the API's own listener the field says nothing, and the front's certificate opens nothing.
+    assert partners[1].client.get("/trustchain", headers=fields).status_code == 401
+    assert partners[1].client.get("/trustchain", headers={**fields, **partners[1].authorization}).status_code == 200
+    too_long = front().get("/trustchain", headers={**fields, "Client-Cert": f":{'A' * 20000}:"})
+    assert too_long.status_code == 431
+
+
+# The last one: it takes a partner away.
+@pytest.mark.usefixtures("proxy")
+def test_a_certificate_revoked_is_refused_within_a_second_on_a_connection_that_is_open(
+    fronted: Served, partners: list[Partner], ports: tuple[int, int], through: Through
+) -> None:
+    partner = partners[1]
+    client = through(partner, ports[0])
+    assert client.get("/trustchain", headers=partner.authorization).status_code == 200
+    fronted.intaglio("credential", "revoke", partner.credential_id)
+    time.sleep(1.0)
+    assert client.get("/trustchain", headers=partner.authorization).status_code == 401
