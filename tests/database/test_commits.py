@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -35,6 +35,7 @@ from intaglio.pki.hierarchy import Hierarchy
 from intaglio.revocation.register import certificates, revocation_lists
 from intaglio.signing.engine import Spending, Spent
 from intaglio.signing.register import identities
+from intaglio.signing.stamps import Stamps, stampers
 from intaglio.staff.approvals import approvals
 from intaglio.staff.register import staff, staff_certificates
 
@@ -51,6 +52,7 @@ TABLES = (
     epochs,
     identity_keys,
     identities,
+    stampers,
     mechanisms,
     sandboxes,
     forced_failures,
@@ -123,7 +125,7 @@ def test_sqlite_is_durable_and_forgets_destroyed_keys(engine: Engine) -> None:
 def test_quota_of_100_under_400_concurrent_requests_is_exactly_100(engine: Engine) -> None:
     async def race() -> list[object]:
         async with lanes(engine) as commits:
-            spending = Spending(Chain("test"), Limits())
+            spending = Spending(Chain("test"), Limits(), Stamps(timedelta(seconds=1)))
             asked = [commits.together(spending.spend, spent(number)) for number in range(400)]
             return list(await asyncio.gather(*asked, return_exceptions=True))
 
@@ -164,7 +166,7 @@ def test_one_failing_insert_does_not_harm_its_neighbours(engine: Engine) -> None
 
     async def race() -> list[object]:
         async with lanes(engine) as commits:
-            spending = Spending(Chain("test"), Limits())
+            spending = Spending(Chain("test"), Limits(), Stamps(timedelta(seconds=1)))
             asked = [commits.together(spending.spend, spent(number)) for number in range(40)]
             return list(await asyncio.gather(*asked, return_exceptions=True))
 
@@ -194,7 +196,7 @@ def test_a_database_that_does_not_begin_refuses_all_at_once_and_recovers(engine:
             holder = engine.connect()
             holder.execute(text("SELECT 1"))  # begins, and takes the only lock
             began = time.monotonic()
-            spending = Spending(Chain("test"), Limits())
+            spending = Spending(Chain("test"), Limits(), Stamps(timedelta(seconds=1)))
             asked = [commits.together(spending.spend, spent(number)) for number in range(12)]
             outcomes: list[object] = list(await asyncio.gather(*asked, return_exceptions=True))
             took = time.monotonic() - began

@@ -174,8 +174,8 @@ def test_a_clock_that_steps_back_stops_time_stamps_and_they_are_not_counted(home
                 await answer_request(service.engine, request, Hierarchy.TEST, "r3")
             with reading(home.engine) as connection:
                 begun = latest(connection, most=9, kind="timestamp.made")
-                failed = latest(connection, most=9, kind="timestamp.failed")
-            # what was begun and failed is said to have failed, with and without an account
-            assert (len(begun), len(failed)) == (3, 2)
+                refused = latest(connection, most=9, kind="timestamp.refused")
+            # what was refused is said to be, with and without an account
+            assert (len(begun), len(refused)) == (1, 2)
 
     asyncio.run(walk())

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from sqlalchemy import Connection
@@ -43,6 +43,7 @@ from intaglio.signing.destruction import destroy_expired, forget_expired
 from intaglio.signing.engine import Engine, Spending
 from intaglio.signing.forced import taken
 from intaglio.signing.issuance import Issuance
+from intaglio.signing.stamps import Stamps
 
 _log = logging.getLogger("intaglio.service")
 
@@ -120,12 +121,14 @@ def compose(home: Home, clock: Clock) -> Service:
     def unknown_now(connection: Connection, account_id: str, now: datetime) -> bool:
         return taken(connection, home.chain, account_id, Failure.OCSP_UNKNOWN, now, None, {"resource": "ocsp"})
 
+    stamps = Stamps(timedelta(milliseconds=settings.timestamp.accuracy_ms))
     engine = Engine(
         clock=clock,
         trust=trust_of(settings),
         commits=commits,
         chain=home.chain,
-        spending=Spending(home.chain, limits),
+        spending=Spending(home.chain, limits, stamps),
+        stamps=stamps,
         limits=limits,
         issuance=Issuance(home.chain, commits, clock, limits),
         pool=key_pool(home, commits, clock),
@@ -172,6 +175,7 @@ async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Servi
     engine.commits.start()
     await service.sessions.refresh()
     await refresh(home, engine, service.serving)
+    await engine.commits.write(engine.stamps.begin)
     started = {"version": __version__, "clock": home.settings.clock.source}
     await service.record(Event(engine.clock.now(), "service.started", details=started))
     timekeeping = Timekeeping(home.settings.clock, engine.clock, engine.trust, service.record)

@@ -32,6 +32,7 @@ from intaglio.pki.issuer import Issuer
 from intaglio.revocation.answers import Answers
 from intaglio.revocation.ocsp import Responder
 from intaglio.signing.issuance import Issuance
+from intaglio.signing.stamps import Stamps
 from intaglio.timestamping.authority import Authority
 
 P = ParamSpec("P")
@@ -51,9 +52,10 @@ class Spent(msgspec.Struct, frozen=True):
 class Spending:
     """Quota spent and entry written in one transaction, for many requests at once."""
 
-    def __init__(self, chain: Chain, limits: Limits) -> None:
+    def __init__(self, chain: Chain, limits: Limits, stamps: Stamps) -> None:
         self._chain = chain
         self._limits = limits
+        self._stamps = stamps
 
     def spend(self, connection: Connection, wanted: Sequence[Spent]) -> list[IntaglioError | None]:
         """Spend for each in order; answer None, or the refusal, for each. A refused one leaves no entry here."""
@@ -70,6 +72,19 @@ class Spending:
         )
         return outcomes
 
+    def stamp(self, connection: Connection, wanted: Sequence[Spent | Event]) -> list[IntaglioError | None]:
+        """Do the same for time-stamps, of an account or of nobody's, unless a later time was told before."""
+        times = [(one.event if isinstance(one, Spent) else one).at for one in wanted]
+        outcomes: list[IntaglioError | None] = list(self._stamps.tell(connection, times))
+        granted = [(place, one) for place, one in enumerate(wanted) if outcomes[place] is None]
+        spent = [(place, one) for place, one in granted if isinstance(one, Spent)]
+        if spent:
+            refusals = self.spend(connection, [one for _, one in spent])
+            for (place, _), refusal in zip(spent, refusals, strict=True):
+                outcomes[place] = refusal
+        self._chain.append(connection, [one for _, one in granted if isinstance(one, Event)])
+        return outcomes
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -84,6 +99,7 @@ class Engine:
     commits: Commits
     chain: Chain
     spending: Spending
+    stamps: Stamps
     limits: Limits
     issuance: Issuance
     pool: Pool

@@ -1,23 +1,18 @@
 """Use cases: stamp a digest for an account, and answer an RFC 3161 request from anybody."""
 
-import secrets
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 
 from intaglio.accounts.quota import Resource
 from intaglio.accounts.sessions import Caller
+from intaglio.errors import ClockUntrusted
 from intaglio.ledger.entry import Event
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.signing.digest import Digest
 from intaglio.signing.engine import Engine, Spent
 from intaglio.signing.forced import check_means, check_rate
 from intaglio.timestamping.tsp import MessageImprint, StampRefused, granted, rejected, sha256_imprint
-
-
-def new_serial() -> int:
-    """Return a time-stamp's serial number: 159 random bits, unique over nodes (RFC 3161 §2.4.2: at most 160)."""
-    return secrets.randbits(159) | 1 << 158
 
 
 async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_id: str) -> bytes:
@@ -38,13 +33,17 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     rate = engine.admit(caller, Resource.TIMESTAMPS, now)
     time = caller.time(now)
     tsa = engine.stamping(caller.account.hierarchy)
-    serial = new_serial()
+    serial = engine.stamps.serial()
     imprint = sha256_imprint(digest.value)
     # 2, 3
     event = _event(now, tsa, serial, imprint, request_id, caller.account.id, caller.beside(now))
     spent = Spent(Resource.TIMESTAMPS, caller.account.id, event, rate)
     stamp = engine.authorities[tsa].stamp
-    stamping = await engine.beside(engine.spending.spend, spent, stamp, imprint, serial, time, apart=time != now)
+    try:
+        stamping = await engine.beside(engine.spending.stamp, spent, stamp, imprint, serial, time, apart=time != now)
+    except ClockUntrusted as error:
+        await engine.record_failure(event, "timestamp.refused", error)
+        raise
     # 4
     try:
         return stamping.result()
@@ -69,18 +68,22 @@ async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, reque
             Event(now, "timestamp.refused", request_id=request_id, details={"failure": refusal.failure.name}),
         )
         return rejected(refusal.failure, str(refusal))
-    serial = new_serial()
+    serial = engine.stamps.serial()
     event = _event(now, tsa, serial, request.message_imprint, request_id, None)
-    stamping = await engine.beside(
-        engine.chain.append,
-        event,
-        engine.authorities[tsa].stamp,
-        request.message_imprint,
-        serial,
-        now,
-        request.nonce,
-        cert_req=request.cert_req,
-    )
+    try:
+        stamping = await engine.beside(
+            engine.spending.stamp,
+            event,
+            engine.authorities[tsa].stamp,
+            request.message_imprint,
+            serial,
+            now,
+            request.nonce,
+            cert_req=request.cert_req,
+        )
+    except ClockUntrusted as error:
+        await engine.record_failure(event, "timestamp.refused", error)
+        raise
     try:
         return granted(stamping.result())
     except Exception as error:
