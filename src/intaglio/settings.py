@@ -358,6 +358,14 @@ def hsm_pin(reference: str, home: Path) -> str:
     return pin
 
 
+def secret_references(settings: Settings) -> dict[str, str]:
+    """Return where secrets are that lie open there, by key: `file:PATH` or `env:NAME`."""
+    found = {"keys.master_key": settings.keys.master_key, "database.url": settings.database.url}
+    if settings.hsm is not None:
+        found["hsm.pin"] = settings.hsm.pin
+    return {key: reference for key, reference in found.items() if reference.startswith(("file:", "env:"))}
+
+
 def _secret(reference: str, home: Path, key: str, what: str) -> str:
     scheme, _, place = reference.partition(":")
     if scheme == "env":

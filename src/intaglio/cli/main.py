@@ -13,6 +13,7 @@ from intaglio.cli import (
     account,
     accreditation,
     approvals,
+    backup,
     ceremony,
     certificate,
     credential,
@@ -55,6 +56,8 @@ app.add_typer(ledger.app, name="ledger")
 app.add_typer(hsm.app, name="hsm")
 app.add_typer(staff.app, name="staff")
 app.add_typer(approvals.app, name="approvals")
+app.command()(backup.backup)
+app.command()(backup.restore)
 
 
 def _version(wanted: bool) -> None:

@@ -61,4 +61,9 @@ class EpochFiles:
         return known
 
     def _path(self, epoch: str) -> Path:
-        return self._folder / f"{epoch}.sealed"
+        return secret_path(self._folder, epoch)
+
+
+def secret_path(folder: Path, epoch: str) -> Path:
+    """Return where the secret of an epoch lies."""
+    return folder / f"{epoch}.sealed"

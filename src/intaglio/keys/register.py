@@ -149,6 +149,18 @@ def end_epoch(connection: Connection, epoch_id: str, now: datetime) -> bool:
     return done.rowcount == 1
 
 
+def lose_epoch(connection: Connection, epoch_id: str, now: datetime) -> tuple[list[str], int]:
+    """Write that nobody can open what an epoch sealed; return which certified keys there were, and how many others."""
+    here = (identity_keys.c.epoch == epoch_id, identity_keys.c.destroyed_at.is_(None))
+    certified = list(
+        connection.scalars(select(identity_keys.c.id).where(*here, identity_keys.c.certified_at.is_not(None)))
+    )
+    waiting = connection.execute(delete(identity_keys).where(*here, identity_keys.c.certified_at.is_(None))).rowcount
+    connection.execute(update(identity_keys).where(*here).values(sealed=None, destroyed_at=now))
+    end_epoch(connection, epoch_id, now)
+    return certified, waiting
+
+
 # Keys ------------------------------------------------------------------------------------------------
 
 

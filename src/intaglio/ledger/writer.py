@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, func, select
+from sqlalchemy import BigInteger, Column, Connection, Index, LargeBinary, String, Table, desc, func, select, tuple_
 
 from intaglio.database.schema import Instant, metadata
 from intaglio.database.statement import Statement
@@ -114,6 +114,17 @@ def recorded(connection: Connection, chain: str | None = None) -> Iterator[Recor
         query = query.where(ledger.c.chain == chain)
     for row in connection.execute(query, execution_options={"yield_per": 1000}):
         yield Recorded(*row)
+
+
+def heads(connection: Connection) -> dict[str, tuple[int, str]]:
+    """Return sequence and hash (hex) of the last entry of each chain."""
+    last = select(ledger.c.chain, func.max(ledger.c.sequence)).group_by(ledger.c.chain)
+    rows = connection.execute(
+        select(ledger.c.chain, ledger.c.sequence, ledger.c.hash).where(
+            tuple_(ledger.c.chain, ledger.c.sequence).in_(last)
+        )
+    )
+    return {chain: (sequence, bytes(found).hex()) for chain, sequence, found in rows}
 
 
 def count(connection: Connection, reference: str, kind: str) -> int:

@@ -35,6 +35,7 @@ from intaglio.service.following import follow, refresh
 from intaglio.service.heads import HEAD_SECONDS, sign_heads
 from intaglio.service.home import TOKEN_SECRET, Home
 from intaglio.service.housekeeping import OFFICE, Work, keep_house
+from intaglio.service.lost import give_up_lost
 from intaglio.service.refill import key_pool
 from intaglio.service.serving import Serving
 from intaglio.service.timekeeping import Timekeeping, trust_of
@@ -106,6 +107,9 @@ def compose(home: Home, clock: Clock) -> Service:
         migrate(connection)
         if not home.chain.begun(connection):
             raise StoreUnavailable("the database is empty: it is not the one that this service was made with")
+        if home.engine.dialect.name == "sqlite":
+            # Elsewhere another node may have what is not here.
+            give_up_lost(connection, home.chain, home.path, settings, clock.now())
     commits = Commits(
         home.engine,
         most_waiting=settings.limits.waiting_writes,

@@ -111,6 +111,11 @@ class Home:
             self.token.close()
 
 
+def operator() -> str:
+    """Return who runs a command, as the ledger says it: the operating system's user."""
+    return f"os:{os.environ.get('SUDO_USER') or getpass.getuser()}"
+
+
 def certificate_path(home: Path, member: str) -> Path:
     """Return where a member's certificate lies."""
     return home / _PLACES.get(member, f"pki/{member}.crt")
@@ -139,7 +144,7 @@ def open_home(path: Path, actor: str | None = None, *, new: bool = False, lastin
         path=path,
         settings=settings,
         engine=engine,
-        chain=Chain(actor or f"os:{os.environ.get('SUDO_USER') or getpass.getuser()}"),
+        chain=Chain(actor or operator()),
         custody=custody,
         token=token,
         identities=Form.SOFTWARE if settings.hsm is None else Form(settings.hsm.identities),
