@@ -203,7 +203,8 @@ class Place:
 
 # Whoever measures asks for more than any account may.
 _RATES = "\n[rates]\n" + "".join(
-    f"{what} = {{ per_second = 1000000, burst = 1000000 }}\n" for what in ("signatures", "timestamps", "identities")
+    f"{what} = {{ per_second = 1000000, burst = 1000000 }}\n"
+    for what in ("signatures", "timestamps", "identities", "logins")
 )
 
 

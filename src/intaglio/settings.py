@@ -239,11 +239,16 @@ class RateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RatesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How fast each account may be, over all processes and nodes."""
+    """How fast each account may be, over all processes and nodes.
+
+    `failed_logins` is of one client certificate from one address, and of each process.
+    """
 
     signatures: RateSettings = RateSettings(500, 1000)
     timestamps: RateSettings = RateSettings(500, 1000)
     identities: RateSettings = RateSettings(25, 250)
+    logins: RateSettings = RateSettings(1, 100)
+    failed_logins: RateSettings = RateSettings(0.1, 20)
 
 
 class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -16,6 +16,11 @@ from served import JOHN_DOE, Partner, Served, free_port, make_partner, tls
 
 DIGEST = "AB" * 32
 CONNECTIONS = 16
+RATES = """
+[rates]
+timestamps = { per_second = 0.001, burst = 40 }
+logins = { per_second = 0.001, burst = 12 }
+"""
 
 
 def serving(service: Served) -> list[int]:
@@ -39,7 +44,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     ports = ("--api-port", str(made.api_port), "--pki-port", str(made.pki_port), "--algorithm", "p-256")
     made.intaglio("init", *ports, *init_options())
     settings = made.home / "intaglio.toml"
-    settings.write_text(settings.read_text() + "\n[rates]\ntimestamps = { per_second = 0.001, burst = 40 }\n")
+    settings.write_text(settings.read_text() + RATES)
     made.start("--workers", "2")
     yield made
     assert made.process is None
@@ -53,12 +58,14 @@ def partner(service: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     made.client.close()
 
 
-def each_by_its_own(partner: Partner, path: str, times: int) -> list[int]:
+def each_by_its_own(partner: Partner, path: str, times: int, body: object = None) -> list[int]:
     """Ask over many connections at once, which both processes take."""
+    method = "GET" if body is None else "POST"
 
     def ask(share: int) -> list[int]:
         with httpx.Client(base_url=partner.served.url, verify=tls(partner.served, partner.folder), timeout=20) as one:
-            return [one.get(path, headers=partner.authorization).status_code for _ in range(share)]
+            asked = [one.request(method, path, json=body, headers=partner.authorization) for _ in range(share)]
+            return [answer.status_code for answer in asked]
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         return [code for codes in pool.map(ask, [times // CONNECTIONS] * CONNECTIONS) for code in codes]
@@ -89,6 +96,12 @@ def test_both_keep_one_rate(service: Served, partner: Partner) -> None:
     assert partner.get("/quotas/timestamps").json()["value"] == 9_960
     told = service.intaglio("ledger", "show", "--account", partner.account_id, "--kind", "timestamp.", "--most", "99")
     assert len(told) == 40
+
+
+def test_both_count_logins_together(service: Served, partner: Partner) -> None:
+    # One was made with the partner.
+    assert Counter(each_by_its_own(partner, "/login", 2 * CONNECTIONS, partner.secret)) == {200: 11, 429: 21}
+    assert service.intaglio("account", "show", partner.account_id)["quotas"]["logins"] == {"granted": None, "spent": 12}
 
 
 def cpu_seconds(pid: int) -> float:

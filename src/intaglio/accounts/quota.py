@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from enum import StrEnum
 
 import msgspec
 from sqlalchemy import BigInteger, Column, Connection, ForeignKey, String, Table, bindparam, case, select, update
 
-from intaglio.accounts.rates import Limits, Rate, over, room, settled
+from intaglio.accounts.rates import Limits, Rate, instant, over, room, settled
 from intaglio.database.schema import metadata
 from intaglio.database.statement import Statement
-from intaglio.errors import QuotaSpent, RequestRefused
+from intaglio.errors import NotFound, QuotaSpent, RequestRefused
 
 
 class Resource(StrEnum):
@@ -19,6 +20,7 @@ class Resource(StrEnum):
     SIGNATURES = "signatures"
     TIMESTAMPS = "timestamps"
     IDENTITIES = "identities"
+    LOGINS = "logins"
 
 
 quotas = Table(
@@ -59,8 +61,9 @@ def read(connection: Connection, account_id: str, resource: Resource) -> Quota:
     """Return an account's quota."""
     row = connection.execute(
         select(quotas.c.granted, quotas.c.spent).where(quotas.c.account_id == account_id, quotas.c.resource == resource)
-    ).one()
-    return Quota(row.granted, row.spent)
+    ).one_or_none()
+    # Logins were not counted from the beginning.
+    return Quota(None, 0) if row is None else Quota(row.granted, row.spent)
 
 
 _spend = Statement(
@@ -92,13 +95,14 @@ def used_up(resource: Resource) -> QuotaSpent:
 
 
 def spend(
-    connection: Connection, resource: Resource, wanted: Sequence[tuple[str, Rate]], now: int, limits: Limits
+    connection: Connection, resource: Resource, wanted: Sequence[tuple[str, Rate]], moment: datetime, limits: Limits
 ) -> list[RequestRefused | None]:
     """Spend one for each account named, within its rate, in order; answer None, or the refusal, for each.
 
-    The comparison is part of the update, so nothing can come between reading and spending. `now` is in nanoseconds
-    since 1970; what the register has of who was too fast is told to `limits`.
+    The comparison is part of the update, so nothing can come between reading and spending. What the register has of
+    who was too fast is told to `limits`.
     """
+    now = instant(moment)
     rates = dict(wanted)
     granted: dict[str, int] = {}
     refusals: dict[str, RequestRefused] = {}
@@ -128,7 +132,13 @@ def _take_some(
 ) -> tuple[int, int | None]:
     """Spend as many as there are, which are too few; return how many, and the `tat` if the rate is what ended it."""
     here = (quotas.c.account_id == account_id, quotas.c.resource == resource)
-    row = connection.execute(select(quotas.c.granted, quotas.c.spent, quotas.c.tat).where(*here)).one()
+    row = connection.execute(select(quotas.c.granted, quotas.c.spent, quotas.c.tat).where(*here)).one_or_none()
+    if row is None and resource == Resource.LOGINS:
+        # The account was opened by a version that counted none.
+        connection.execute(quotas.insert(), {"account_id": account_id, "resource": resource, "spent": 0})
+        return _take_some(connection, account_id, resource, amount, rate, now)
+    if row is None:
+        raise NotFound("There is no such quota.", {str(resource): "not found"})
     left = amount if row.granted is None else max(0, row.granted - row.spent)
     tat = settled(rate, row.tat, now)
     if tat < row.tat:

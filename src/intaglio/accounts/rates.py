@@ -71,17 +71,27 @@ class Limits:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], int] = {}
 
-    def admit(self, account_id: str, what: str, found: Rate, now: int) -> None:
+    def check(self, who: str, what: str, found: Rate, now: datetime) -> None:
+        """Raise `RateLimited` if it is too early for one more of what `who` has."""
+        self._look(who, what, found, instant(now))
+
+    def admit(self, who: str, what: str, found: Rate, now: datetime) -> None:
         """Count one that is asked for; raises `RateLimited` instead if it is too early for it."""
-        tat = settled(found, self._known.get((account_id, what), 0), now)
+        tat = self._look(who, what, found, instant(now))
+        self._known[who, what] = tat + found.interval
+
+    def _look(self, who: str, what: str, found: Rate, now: int) -> int:
+        tat = settled(found, self._known.get((who, what), 0), now)
         wait = tat + found.interval - now - found.window
+        if wait > 0:
+            # A clock that was set back is taken notice of once.
+            self._known[who, what] = tat
+            raise over(what, found, wait)
         if len(self._known) >= _MOST_KNOWN:
             # A copy: other threads learn meanwhile.
-            self._known = {who: one for who, one in self._known.copy().items() if one > now}
-        self._known[account_id, what] = tat if wait > 0 else tat + found.interval
-        if wait > 0:
-            raise over(what, found, wait)
+            self._known = {key: one for key, one in self._known.copy().items() if one > now}
+        return tat
 
-    def learn(self, account_id: str, what: str, tat: int) -> None:
+    def learn(self, who: str, what: str, tat: int) -> None:
         """Take notice of what the register has; from any thread."""
-        self._known[account_id, what] = max(tat, self._known.get((account_id, what), 0))
+        self._known[who, what] = max(tat, self._known.get((who, what), 0))

@@ -6,6 +6,7 @@ from typing import Any
 from litestar import Request, Response, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
 
+from intaglio.accounts.rates import rate
 from intaglio.api.authentication import caller
 from intaglio.api.direct import read_json
 from intaglio.api.v2 import answer
@@ -14,6 +15,8 @@ from intaglio.signing import sandbox
 from intaglio.signing.sandbox import State
 
 AnyRequest = Request[Any, Any, Any]
+
+_RATE = rate(5, 100)
 
 
 @get("/sandbox")
@@ -46,6 +49,8 @@ async def _changed(request: AnyRequest, use_case: Callable[..., State], *sent: A
     """Answer once the account's next request meets the change here; within a second it does elsewhere."""
     service: Service = request.app.state.service
     who, now = await caller(service, request.scope), service.engine.clock.now()
+    # Each has a commit that all wait for.
+    service.engine.limits.admit(who.account.id, "sandbox", _RATE, now)
     request_id = str(request.scope["state"]["request_id"])
     chain = service.engine.chain
     found = await service.engine.commits.write(lambda c: use_case(c, chain, who.account.id, now, request_id, *sent))

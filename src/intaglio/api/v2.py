@@ -15,8 +15,8 @@ from intaglio.accounts.verification.nonce import LIFETIME
 from intaglio.api import authentication
 from intaglio.api.direct import CONTENT_TYPE
 from intaglio.errors import Malformed
-from intaglio.ledger.entry import Event
 from intaglio.service.composition import Service
+from intaglio.signing.login import log_in
 from intaglio.signing.trust import certificate_path, chain_of_trust
 
 AnyRequest = Request[Any, Any, Any]
@@ -111,17 +111,9 @@ async def login(request: AnyRequest) -> Response[bytes]:
         raise Malformed("The login needs api_key and api_secret.", {_place(error): str(error)}) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed("The body is not JSON.", {"body": "is not JSON"}) from error
-    now = service.engine.clock.now()
-    token, caller = await service.sessions.login(sent.api_key, sent.api_secret, certificate, now)
-    await service.record(
-        Event(
-            now,
-            "login.made",
-            caller.account.id,
-            caller.credential_id,
-            _request_id(request),
-            {"certificate": certificate.sha256, **caller.beside(now)},
-        )
+    peer = (request.scope.get("client") or ("",))[0]
+    token = await log_in(
+        service.engine, service.sessions, sent.api_key, sent.api_secret, certificate, peer, _request_id(request)
     )
     return answer(Token(token), {"authorization": f"Bearer {token}"})
 

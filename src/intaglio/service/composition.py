@@ -39,7 +39,7 @@ from intaglio.service.lost import give_up_lost
 from intaglio.service.refill import key_pool
 from intaglio.service.serving import Serving
 from intaglio.service.timekeeping import Timekeeping, trust_of
-from intaglio.settings import Settings
+from intaglio.settings import RateSettings, RatesSettings
 from intaglio.signing.destruction import destroy_expired, forget_expired
 from intaglio.signing.engine import Engine, Spending
 from intaglio.signing.forced import taken
@@ -89,14 +89,14 @@ class Service:
         return troubles
 
 
-def rates_of(settings: Settings) -> dict[Resource, Rate]:
+def rate_of(found: RateSettings) -> Rate:
+    """Return a rate as it is in the settings."""
+    return rate(found.per_second, found.burst)
+
+
+def rates_of(found: RatesSettings) -> dict[Resource, Rate]:
     """Return how fast accounts may be that have no rates of their own."""
-    found = settings.rates
-    return {
-        Resource.SIGNATURES: rate(found.signatures.per_second, found.signatures.burst),
-        Resource.TIMESTAMPS: rate(found.timestamps.per_second, found.timestamps.burst),
-        Resource.IDENTITIES: rate(found.identities.per_second, found.identities.burst),
-    }
+    return {resource: rate_of(getattr(found, resource)) for resource in Resource}
 
 
 def compose(home: Home, clock: Clock) -> Service:
@@ -134,6 +134,7 @@ def compose(home: Home, clock: Clock) -> Service:
         spending=Spending(home.chain, limits, stamps),
         stamps=stamps,
         limits=limits,
+        failed_logins=rate_of(settings.rates.failed_logins),
         issuance=Issuance(home.chain, commits, clock, limits),
         pool=key_pool(home, commits, clock),
         custodies=home.custodies,
@@ -167,7 +168,7 @@ def compose(home: Home, clock: Clock) -> Service:
         engine.answers.forget_tests()
         engine.live.drop_beginning(SANDBOXED)
 
-    sessions = Sessions(commits, secret, settings.token_lifetime, rates_of(settings), changed, sandboxes_changed)
+    sessions = Sessions(commits, secret, settings.token_lifetime, rates_of(settings.rates), changed, sandboxes_changed)
     return Service(home, engine, sessions, serving, Refusals())
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from intaglio.accounts import quota
 from intaglio.accounts.quota import Resource
-from intaglio.accounts.rates import Limits, Rate, instant
+from intaglio.accounts.rates import Limits, Rate
 from intaglio.accounts.sessions import Caller
 from intaglio.accounts.verification.proof import Prover
 from intaglio.clock import Clock
@@ -63,7 +63,7 @@ class Spending:
         for resource in {one.resource for one in wanted}:
             places = [place for place, one in enumerate(wanted) if one.resource == resource]
             asked = [(wanted[place].account_id, wanted[place].rate) for place in places]
-            now = instant(max(wanted[place].event.at for place in places))
+            now = max(wanted[place].event.at for place in places)
             refusals = quota.spend(connection, resource, asked, now, self._limits)
             for place, refusal in zip(places, refusals, strict=True):
                 outcomes[place] = refusal
@@ -101,6 +101,7 @@ class Engine:
     spending: Spending
     stamps: Stamps
     limits: Limits
+    failed_logins: Rate
     issuance: Issuance
     pool: Pool
     custodies: Mapping[Form, IdentityCustody]
@@ -118,7 +119,7 @@ class Engine:
     def admit(self, caller: Caller, resource: Resource, now: datetime) -> Rate:
         """Return the rate at which a caller may have a resource; raises `RateLimited` if this one comes too early."""
         rate = caller.rates[resource]
-        self.limits.admit(caller.account.id, resource, rate, instant(now))
+        self.limits.admit(caller.account.id, resource, rate, now)
         return rate
 
     async def undo(self, spent: Spent, kind: str, error: Exception) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from intaglio.accounts import quota, sandbox
 from intaglio.accounts.quota import Resource
-from intaglio.accounts.rates import Limits, Rate, instant
+from intaglio.accounts.rates import Limits, Rate
 from intaglio.accounts.sandbox import Sandbox
 from intaglio.accounts.verification.evidence import keep
 from intaglio.accounts.verification.proof import Proof, refusal, use
@@ -73,7 +73,7 @@ class Issuance:
                 refusals[place] = refusal(connection, one.proof, one.at, beside)
         places = [place for place, refused in enumerate(refusals) if refused is None]
         accounts = [(wanted[place].identity.account_id, wanted[place].rate) for place in places]
-        now = instant(max(one.at for one in wanted))
+        now = max(one.at for one in wanted)
         spent = quota.spend(connection, Resource.IDENTITIES, accounts, now, self._limits)
         for place, refused in zip(places, spent, strict=True):
             refusals[place] = refused
