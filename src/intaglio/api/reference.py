@@ -104,7 +104,7 @@ _ID = {
 
 # method, path, summary, answer, body, parameters, refusals
 _CALLS: list[tuple[str, str, str, str, str | None, list[dict[str, Any]], tuple[int, ...]]] = [
-    ("post", "/login", "Exchange API key and secret for a token", "Token", "Login", [], (400, 401, 403)),
+    ("post", "/login", "Exchange API key and secret for a token", "Token", "Login", [], (400, 401, 403, 429)),
     (
         "post",
         "/identity",
