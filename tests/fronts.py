@@ -1,5 +1,6 @@
 """Proxies in front of a service: children of the tests, from the shipped files with only ports and paths exchanged."""
 
+import signal
 import socket
 import subprocess
 import time
@@ -57,6 +58,7 @@ def pair(folder: Path, name: str, *names: str) -> Path:
         *("-subj", f"/CN={name}", "-addext", f"subjectAltName={alternative}"),
         *("-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt"),
     )
+    (folder / f"{name}.pem").write_text((folder / f"{name}.crt").read_text() + (folder / f"{name}.key").read_text())
     return folder / f"{name}.crt"
 
 
@@ -83,7 +85,8 @@ class Proxy:
 
     def end(self) -> None:
         self.process.terminate()
-        assert self.process.wait(20) == 0, self.log.read_text()
+        # HAProxy ends as the signal has it.
+        assert self.process.wait(20) in {0, -signal.SIGTERM}, self.log.read_text()
 
 
 def nginx(folder: Path, text: str, *ports: int, stream: bool = False) -> Proxy:
@@ -100,3 +103,11 @@ def nginx(folder: Path, text: str, *ports: int, stream: bool = False) -> Proxy:
     command = ("/usr/sbin/nginx", "-e", folder / "nginx.log", "-p", folder, "-c", folder / "nginx.conf")
     run(*command, "-t")
     return Proxy(command, folder, *ports)
+
+
+def haproxy(folder: Path, text: str, *ports: int) -> Proxy:
+    """Run HAProxy with one file."""
+    folder.mkdir(exist_ok=True)
+    (folder / "haproxy.cfg").write_text(text)
+    run("/usr/sbin/haproxy", "-c", "-f", folder / "haproxy.cfg")
+    return Proxy(("/usr/sbin/haproxy", "-db", "-f", folder / "haproxy.cfg"), folder, *ports)

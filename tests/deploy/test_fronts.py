@@ -1,6 +1,7 @@
 """Proxies in front, with the shipped files: the service knows its clients as if they had come to it themselves."""
 
 import base64
+import shutil
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from commands import run
-from fronts import CLIENT, FRONT, Proxy, nginx, pair, rendered
+from fronts import CLIENT, FRONT, Proxy, haproxy, nginx, pair, rendered
 from served import JOHN_DOE, Partner, Served, free_port
 
 DIGEST = "AB" * 32
@@ -50,6 +51,12 @@ def proxy(
     made.end()
 
 
+def stranger(served: Served, folder: Path) -> Partner:
+    """Return somebody with a certificate that stands for itself."""
+    pair(folder, "client")
+    return Partner(served, folder, "", "", {}, httpx.Client())
+
+
 def refused(served: Served, number: int = 1) -> list[dict[str, object]]:
     """Return the newest refusals of the ledger."""
     shown = served.intaglio("ledger", "show", "--kind", "request.refused", "--most", "1000")
@@ -61,13 +68,9 @@ def test_a_client_of_nginx_is_who_its_certificate_says(
     fronted: Served, partners: list[Partner], ports: tuple[int, int], through: Through
 ) -> None:
     one = through(partners[0], ports[0])
-    token = one.post("/login", json=partners[0].secret).json()["access_token"]
-    one.headers["Authorization"] = f"Bearer {token}"
-    identity = one.post("/identity", json=JOHN_DOE)
-    assert identity.headers["content-type"] == "application/json;charset=utf-8"
-    signed = one.get(f"/identity/{identity.json()['id']}/sign/{DIGEST}")
-    assert (signed.status_code, len(signed.json()["signature"])) == (200, 512)
-    assert one.get(f"/timestamp/{DIGEST}").status_code == 200
+    walk(one, partners[0])
+    stamped = one.get(f"/timestamp/{DIGEST}")
+    assert (stamped.status_code, stamped.headers["content-type"]) == (200, "application/json;charset=utf-8")
     # What was fetched directly is good here, too: it is the same certificate.
     assert one.get("/trustchain", headers=partners[0].authorization).status_code == 200
     # Another's token is not, and a Client-Cert of one's own is nobody's.
@@ -80,15 +83,105 @@ def test_a_client_of_nginx_is_who_its_certificate_says(
         assert told["errors"] == {"authorization": "it was issued to another client certificate"}
 
 
+def walk(client: httpx.Client, partner: Partner) -> None:
+    token = client.post("/login", json=partner.secret).json()["access_token"]
+    client.headers["Authorization"] = f"Bearer {token}"
+    identity = client.post("/identity", json=JOHN_DOE).json()["id"]
+    signed = client.get(f"/identity/{identity}/sign/{DIGEST}")
+    assert (signed.status_code, len(signed.json()["signature"])) == (200, 512)
+
+
+def test_a_client_of_haproxy_is_who_its_certificate_says(
+    fronted: Served, partners: list[Partner], front_port: int, through: Through, tmp_path: Path
+) -> None:
+    site, public = free_port(), free_port()
+    folder = fronted.home.parent
+    text = rendered(
+        "haproxy/terminating.cfg",
+        {
+            "server one 192.0.2.11:8444": f"server one 127.0.0.1:{front_port} source {FRONT}",
+            "    server two 192.0.2.12:8444\n": "",
+            "server one 192.0.2.11:8080": f"server one 127.0.0.1:{fronted.pki_port} source {FRONT}",
+            "    server two 192.0.2.12:8080\n": "",
+            "check port 8080": f"check port {fronted.pki_port}",
+            "bind :443": f"bind 127.0.0.1:{site}",
+            "bind :80": f"bind 127.0.0.1:{public}",
+            "/etc/intaglio-front/sign.example.com": f"{folder}/site",
+            "/etc/intaglio-front/client-ca.crt": f"{fronted.home}/tls/client-ca.crt",
+            "/etc/intaglio-front/server-ca.crt": f"{fronted.home}/tls/server-ca.crt",
+            "/etc/intaglio-front/front": f"{folder}/front",
+            "sign.example.com": "localhost",
+        },
+    )
+    made = haproxy(tmp_path / "haproxy", text, site, public)
+    try:
+        one = through(partners[0], site)
+        walk(one, partners[0])
+        theirs = {**partners[1].authorization, "Client-Cert": sequence(shown(partners[1]))}
+        assert one.get("/trustchain", headers=theirs).status_code == 401
+        assert refused(fronted)[0]["peer"] == CLIENT
+        for who in None, stranger(fronted, tmp_path):
+            with pytest.raises(httpx.HTTPError):
+                through(who, site).get("/trustchain")
+        assert httpx.get(f"http://127.0.0.1:{public}/readyz").json()["status"] == "ready"
+    finally:
+        made.end()
+
+
+@pytest.mark.parametrize("by", ["nginx", "haproxy"])
+def test_tls_passed_through_is_the_service_s_own_and_the_address_the_client_s(
+    fronted: Served, partners: list[Partner], through: Through, tmp_path: Path, by: str
+) -> None:
+    site, node = free_port(), f"127.0.0.1:{fronted.api_port}"
+    if by == "nginx":
+        changed = {"    server 192.0.2.12:8443 max_fails=1 fail_timeout=5s;\n": "", "192.0.2.11:8443": node}
+        text = rendered("nginx/passthrough.conf", {**changed, "listen 443": f"listen 127.0.0.1:{site}"})
+        made = nginx(tmp_path / by, text, site, stream=True)
+    else:
+        changed = {"    server two 192.0.2.12:8443\n": "", "192.0.2.11:8443": f"{node} source {FRONT}"}
+        changed |= {"bind :443": f"bind 127.0.0.1:{site}", "check port 8080": f"check port {fronted.pki_port}"}
+        made = haproxy(tmp_path / by, rendered("haproxy/passthrough.cfg", changed), site)
+    try:
+        one = through(partners[0], site, trusted=fronted.home / "tls/server-ca.crt")
+        walk(one, partners[0])
+        # What fields say is not heard there.
+        theirs = {**partners[1].authorization, "Client-Cert": sequence(shown(partners[1])), "X-Forwarded-For": "::1"}
+        assert one.get("/trustchain", headers=theirs).status_code == 401
+        assert refused(fronted)[0]["peer"] == CLIENT
+    finally:
+        made.end()
+
+
+def test_on_one_machine_a_front_may_come_by_a_unix_socket(
+    fronted: Served, partners: list[Partner], tmp_path: Path
+) -> None:
+    # A copy of the home, and so of its partners, at other addresses.
+    copied = Served(tmp_path / "home", free_port(), free_port())
+    shutil.copytree(fronted.home, copied.home)
+    settings = copied.home / "intaglio.toml"
+    text = settings.read_text().partition("[front]")[0] + "[front]\nsocket = 'front.sock'\n"
+    text = text.replace(f"port = {fronted.api_port}", f"port = {copied.api_port}")
+    settings.write_text(text.replace(f"port = {fronted.pki_port}", f"port = {copied.pki_port}"))
+    copied.start("--workers", "2")
+    try:
+        transport = httpx.HTTPTransport(uds=str(copied.home / "front.sock"))
+        fields = {**partners[0].authorization, "X-Forwarded-For": "192.0.2.7"}
+        with httpx.Client(base_url="http://localhost/v2", transport=transport, timeout=20) as client:
+            own = {**fields, "Client-Cert": sequence(shown(partners[0]))}
+            assert client.get("/trustchain", headers=own).status_code == 200
+            assert client.get("/trustchain", headers=fields).status_code == 401
+        assert refused(copied)[0]["peer"] == "192.0.2.7"
+    finally:
+        assert copied.stop() == 0
+
+
 @pytest.mark.usefixtures("proxy")
 def test_a_client_without_a_certificate_of_the_client_ca_does_not_pass_nginx(
     fronted: Served, ports: tuple[int, int], through: Through, tmp_path: Path
 ) -> None:
     # nginx lets the handshake pass and refuses the request.
     assert through(None, ports[0]).get("/trustchain").status_code == 400
-    pair(tmp_path, "client")
-    stranger = Partner(fronted, tmp_path, "", "", {}, through(None, ports[0]))
-    assert through(stranger, ports[0]).get("/trustchain").status_code == 400
+    assert through(stranger(fronted, tmp_path), ports[0]).get("/trustchain").status_code == 400
 
 
 def test_an_nginx_that_asks_for_certificates_and_checks_none_lets_nobody_in(
@@ -103,9 +196,7 @@ def test_an_nginx_that_asks_for_certificates_and_checks_none_lets_nobody_in(
         assert bare.status_code == 401
         assert bare.json()["errors"] == {"client_certificate": "is missing"}
         # A certificate with the same name, of a key of one's own.
-        pair(tmp_path, "client")
-        stranger = through(Partner(fronted, tmp_path, "", "", {}, through(None, site)), site)
-        foreign = stranger.get("/trustchain", headers=partners[0].authorization)
+        foreign = through(stranger(fronted, tmp_path), site).get("/trustchain", headers=partners[0].authorization)
         assert foreign.status_code == 401
         assert foreign.json()["errors"] == {"client_certificate": "it was not issued to an account of this service"}
     finally:
