@@ -154,6 +154,29 @@ def test_identity_comes_with_its_status(individual: Partner, tmp_path: Path) -> 
     assert b"Response verify OK" in done.stderr
 
 
+def test_the_status_of_a_new_certificate_is_the_one_that_came_with_it(individual: Partner, tmp_path: Path) -> None:
+    identity = new_identity(individual)
+    (tmp_path / "signer.pem").write_text(identity["signing_cert"])
+    issuing, _ = chain_files(individual, tmp_path)
+
+    def told(*options: str) -> httpx.Response:
+        query = ("-issuer", issuing, "-cert", tmp_path / "signer.pem", "-reqout", tmp_path / "request")
+        run("openssl", "ocsp", *options, *query)
+        encoded = base64.urlsafe_b64encode((tmp_path / "request").read_bytes()).decode()
+        encoded = encoded.replace("-", "%2B").replace("_", "%2F")
+        return httpx.get(f"{individual.served.public}/ocsp/{encoded}")
+
+    made = decoded(identity["ocsp_response"])
+    first, again = told("-no_nonce"), told("-no_nonce")
+    assert first.content == again.content == made
+    assert first.headers["etag"] == again.headers["etag"]
+    # It is kept by caches no longer than the certificate lives.
+    assert 0 < int(first.headers["cache-control"].split("max-age=")[1].split(",")[0]) <= 600
+    # Who asks otherwise gets what they asked for.
+    assert told().content != made
+    assert told("-sha256", "-no_nonce").content != made
+
+
 def test_unknown_serial_is_unknown_and_another_issuer_unauthorized(served: Served, individual: Partner) -> None:
     root = served.home / "pki/root.crt"
     done = run(

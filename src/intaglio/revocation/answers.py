@@ -15,9 +15,9 @@ from intaglio.errors import RuleBroken
 from intaglio.keys.lanes import Lanes
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
-from intaglio.pki.issuer import Issuer
+from intaglio.pki.issuer import Issuer, Prepared
 from intaglio.revocation import crl, ocsp
-from intaglio.revocation.ocsp import Answer
+from intaglio.revocation.ocsp import Answer, Question
 from intaglio.revocation.register import (
     RevocationList,
     Standing,
@@ -30,7 +30,7 @@ from intaglio.revocation.register import (
     serial_text,
 )
 
-_MOST_REMEMBERED = 4_000
+_MOST_REMEMBERED = 8_192
 # Requests as clients send them have 70 to 120 bytes; what is padded with extensions is answered, not remembered.
 _LONGEST_REMEMBERED = 256
 _STATUS_AGE = timedelta(minutes=5)
@@ -81,8 +81,10 @@ class Answers:
         self._of_tests: dict[bytes, Response] = {}
         self._publishing: dict[str, asyncio.Lock] = {}
         # What was read before `forget` must not be remembered after it.
-        self._generation = 0
+        self.generation = 0
         self._statuses: dict[tuple[str, int], Response] = {}
+        # By the CertID, DER, that they answer.
+        self._issued: dict[bytes, Response] = {}
         self.learn()
 
     def learn(self) -> None:
@@ -95,24 +97,33 @@ class Answers:
 
     def forget(self) -> None:
         """Drop every remembered response."""
-        self._generation += 1
+        self.generation += 1
         self._remembered.clear()
         self._of_tests.clear()
         self._statuses.clear()
+        self._issued.clear()
 
     def forget_tests(self) -> None:
         """Drop what a test account could have changed: what is remembered of production stays."""
-        self._generation += 1
+        self.generation += 1
         self._of_tests.clear()
+
+    def issued(self, prepared: Prepared, der: bytes, generation: int) -> None:
+        """Answer from now on with what came with a certificate, as long as it is young, to who asks without a nonce.
+
+        What was made before a revocation, in another `generation`, is not taken. Nor is what is of tests: what is told
+        of them can change without one.
+        """
+        responder = self._responders[prepared.issuer]
+        if generation == self.generation and not responder.test:
+            wanted, begin = responder.cert_id(prepared.serial), prepared.not_before
+            end = responder.next_update(Answer(wanted, prepared.not_after), begin)
+            _keep(self._issued, wanted, Response(der, begin, end))
 
     async def ocsp(self, request: bytes, now: datetime) -> Response:
         """Return the OCSPResponse to a DER request; raises `Malformed`."""
         remembered = self._remembered.get(request) or self._of_tests.get(request)
-        # Half its time is the age at which a pre-produced response gives way to a new one (RFC 5019 §2.2.4).
-        if (
-            remembered is not None
-            and now < remembered.this_update + (remembered.next_update - remembered.this_update) / 2
-        ):
+        if remembered is not None and _young(remembered, now):
             return remembered
         question = ocsp.read(request)
         names = {
@@ -127,13 +138,19 @@ class Answers:
             return Response(ocsp.UNAUTHORIZED, now, now, current=False)
         issuer_name: str = name
 
+        made = self._made(question)
+        if made is not None and _young(made, now):
+            if len(request) <= _LONGEST_REMEMBERED:
+                _keep(self._remembered, request, made)
+            return made
+
         def look(connection: Connection) -> list[tuple[Answer, str | None]]:
             return [
                 self._answer(connection, issuer_name, wanted.serial_number, asn1.encode_der(wanted), now)
                 for wanted in question.cert_ids
             ]
 
-        generation = self._generation
+        generation = self.generation
         looked = await self._commits.read(look)
         answers = [
             await self._unknown(answer, account_id, now) if account_id is not None else answer
@@ -150,12 +167,16 @@ class Answers:
         )
         # What is told by another clock than ours does not stay true for as long.
         lasting = response.current and all(one.this_update is None for one in answers)
-        if lasting and len(request) <= _LONGEST_REMEMBERED and generation == self._generation:
+        if lasting and len(request) <= _LONGEST_REMEMBERED and generation == self.generation:
             kept = self._of_tests if responder.test else self._remembered
-            if len(kept) >= _MOST_REMEMBERED:
-                kept.clear()
-            kept[request] = response
+            _keep(kept, request, response)
         return response
+
+    def _made(self, question: Question) -> Response | None:
+        """Return the response that came with the certificate that is asked for, if it has the same CertID."""
+        if question.nonce is not None or len(question.cert_ids) != 1:
+            return None
+        return self._issued.get(asn1.encode_der(question.cert_ids[0]))
 
     def _answer(
         self, connection: Connection, issuer: str, serial: int, wanted: bytes, now: datetime
@@ -189,11 +210,11 @@ class Answers:
             return remembered.der
         responder = self._responders[issuer]
         wanted = responder.cert_id(serial)
-        generation = self._generation
+        generation = self.generation
         found = await self._commits.read(lambda connection: _told(_standing(connection, issuer, serial), wanted))
         der = await self._signed(issuer, now, partial(responder.sign, [found], now))
         response = Response(der, now, responder.next_update(found, now))
-        if generation == self._generation and not apart:
+        if generation == self.generation and not apart:
             self._statuses[issuer, serial] = response
         return response.der
 
@@ -238,6 +259,19 @@ class Answers:
         # Two processes may have made the same number: the first stays, the other is refused by its unique key.
         await self._commits.write(lambda connection: publish_list(connection, fresh))
         return fresh
+
+
+def _young(response: Response, now: datetime) -> bool:
+    """Return whether less than half its time is over: then a pre-produced one gives way (RFC 5019 §2.2.4)."""
+    return now < response.this_update + (response.next_update - response.this_update) / 2
+
+
+def _keep(kept: dict[bytes, Response], key: bytes, response: Response) -> None:
+    """Remember a response, in the place of the one that was remembered first if there are too many."""
+    kept.pop(key, None)
+    if len(kept) >= _MOST_REMEMBERED:
+        del kept[next(iter(kept))]
+    kept[key] = response
 
 
 def _standing(connection: Connection, issuer: str, serial: int) -> Standing | None:

@@ -89,6 +89,7 @@ async def _create(
         await check_rate(engine, caller, Resource.IDENTITIES, request_id)
     # Should the issuer be revoked meanwhile, the key does not stay in memory, past the register that knows of it.
     generation = engine.live.generation
+    answering = engine.answers.generation
     issuer_name = engine.issuing(account.hierarchy)
     issuer = engine.issuers[issuer_name]
     if caller.stop is not None:
@@ -160,6 +161,7 @@ async def _create(
         },
     )
     certificate, response, key = await _made(engine, caller, prepared, sealed, identity, event, proof, unknown=unknown)
+    engine.answers.issued(prepared, response, answering)
     engine.live.put(f"{caller.owner}/{identity.id}", key, identity.not_after, generation)
     return NewIdentity(identity.id, certificate, response)
 
