@@ -27,7 +27,7 @@ from intaglio.database.engine import migrate, open_engine, reading, transaction
 from intaglio.database.schema import metadata, revision
 from intaglio.errors import QuotaSpent, StoreUnavailable
 from intaglio.keys.register import epochs, identity_keys
-from intaglio.ledger import tree
+from intaglio.ledger import stamps, tree
 from intaglio.ledger.entry import Event
 from intaglio.ledger.verify import verify
 from intaglio.ledger.writer import Chain, ledger, recorded
@@ -65,6 +65,7 @@ TABLES = (
     staff_certificates,
     approvals,
     ledger,
+    stamps.stamps,
     tree.heads,
     tree.leaves,
     tree.tiles,

@@ -18,6 +18,7 @@ from intaglio.ledger.outside import kept
 from intaglio.pki.text import visible
 from intaglio.service.heads import verifying_key
 from intaglio.service.home import open_home
+from intaglio.service.stamping import judge
 
 _TELL_SECONDS = 5.0
 
@@ -69,21 +70,22 @@ def verify(
     known = verifying_key(opened) if key is None else read_key(key.read_text(encoding="utf-8"))
     outside = None if not heads else chain.from_iterable(map(kept, heads))
     with reading(opened.engine) as connection:
-        found = examine(connection, known, outside, _progress())
+        found = examine(connection, known, outside, _progress(), judge(opened))
     say(found, _verified(found), as_json=as_json)
 
 
 def _verified(found: Examined) -> str:
-    lines = [
-        f"{found.entries} entries hold, {found.leaves} of them in the tree.",
-        *(f"head of {name}: {head}" for name, head in found.heads.items()),
-        f"root of the tree: {found.root}; {found.signed_heads} signed heads hold.",
-        "No heads from outside were given (--heads): that the ledger was not cut, restored from before or recomputed "
-        "as a whole is shown by those alone."
-        if found.outside is None
-        else f"{found.outside} heads from outside fit.",
-    ]
-    return "\n".join(lines)
+    heads = "\n".join(f"head of {name}: {head}" for name, head in found.heads.items())
+    outside = (
+        f"{found.outside} heads from outside fit."
+        if found.outside is not None
+        else "No heads from outside were given (--heads): those alone show that the ledger was not cut, restored from "
+        "before or recomputed as a whole."
+    )
+    return (
+        f"{found.entries} entries hold, {found.leaves} of them in the tree.\n{heads}\nroot of the tree: {found.root}\n"
+        f"{found.signed_heads} signed heads and {found.stamps} time-stamps on them hold.\n{outside}"
+    )
 
 
 def _progress() -> Callable[[int], None]:

@@ -10,9 +10,10 @@ import msgspec
 from sqlalchemy import Connection
 
 from intaglio.errors import Conflict, Malformed
-from intaglio.ledger import tree
+from intaglio.ledger import stamps, tree
 from intaglio.ledger.head import VerifyingKey, opened
 from intaglio.ledger.merkle import HASH_BYTES, WIDTH, Frontier, leaf_hash, tile_root
+from intaglio.ledger.stamps import Stamp
 from intaglio.ledger.tree import Range, Signed
 from intaglio.ledger.verify import Follower
 from intaglio.ledger.writer import Recorded, recorded
@@ -36,6 +37,7 @@ class Examined(msgspec.Struct, frozen=True):
     leaves: int
     root: str
     signed_heads: int
+    stamps: int
     outside: int | None
 
 
@@ -149,9 +151,11 @@ def examine(
     key: VerifyingKey | None,
     outside: Iterable[Outside] | None = None,
     tell: Callable[[int], None] = lambda _: None,
+    judge: Callable[[Stamp, str], None] = lambda _stamp, _note: None,
 ) -> Examined:
     """Check everything; raises `Conflict` naming the first entry or head that does not hold.
 
+    `judge` raises `Malformed` for a time-stamp that does not hold, or is not on the head of this note.
     `tell` is called now and then with the number of entries that held so far.
     """
     work = _Examination(connection, key, tell)
@@ -163,8 +167,25 @@ def examine(
         leaves=work.frontier.size,
         root=work.frontier.root().hex(),
         signed_heads=work.signed_heads,
+        stamps=_check_stamps(connection, judge),
         outside=None if outside is None else _check_outside(connection, key, outside, work.frontier.size),
     )
+
+
+def _check_stamps(connection: Connection, judge: Callable[[Stamp, str], None]) -> int:
+    """Hold every stamp against its head; return how many there were."""
+    count = 0
+    for stamp in stamps.every(connection):
+        name = f"the stamp of {stamp.authority} on the head of size {stamp.size}"
+        head = tree.signed(connection, stamp.size)
+        if head is None:
+            raise Conflict(f"{name} is there, and the head is missing", {"head": f"of size {stamp.size} is missing"})
+        try:
+            judge(stamp, head.note)
+        except Malformed as error:
+            raise Conflict(f"{name} does not hold", error.fields) from error
+        count += 1
+    return count
 
 
 def _check_outside(connection: Connection, key: VerifyingKey | None, outside: Iterable[Outside], size: int) -> int:

@@ -1,27 +1,45 @@
 """Signed heads in files, a file for each day: what is kept outside of the database, and read back for verification.
 
-A line is a JSON object: `at`, `size` and `head`, which is the signed note.
+A line is a JSON object: `at`, `size` and `head`, which is the signed note, or `stamp`, a time-stamp on it in base64.
 """
 
+import asyncio
+import logging
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from intaglio.errors import Malformed
 from intaglio.ledger.examination import Outside
+from intaglio.ledger.stamps import Stamp
 from intaglio.ledger.tree import Signed
+
+_log = logging.getLogger("intaglio.ledger")
 
 
 class _Line(msgspec.Struct, frozen=True):
     head: str | None = None
 
 
-def keep(folder: Path, head: Signed) -> None:
-    """Append a head to the file of its day, durably; raises `OSError`."""
-    line = msgspec.json.encode({"at": head.at, "size": head.size, "head": head.note}) + b"\n"
-    append(folder, f"{head.at:%Y-%m-%d}", line)
+async def keep_head(folder: Path, head: Signed) -> None:
+    """Append a head to the file of its day, durably; that it cannot be is logged."""
+    await _keep(folder, head.at, head.size, {"head": head.note})
+
+
+async def keep_stamp(folder: Path, stamp: Stamp) -> None:
+    """Append a stamp on a head, too."""
+    await _keep(folder, stamp.at, stamp.size, {"authority": stamp.authority, "stamp": stamp.token})
+
+
+async def _keep(folder: Path, at: datetime, size: int, told: dict[str, object]) -> None:
+    line = msgspec.json.encode({"at": at, "size": size, **told}) + b"\n"
+    try:
+        await asyncio.to_thread(append, folder, f"{at:%Y-%m-%d}", line)
+    except OSError as error:
+        _log.error("the head of size %s, or a stamp on it, is not kept outside: %s", size, error)
 
 
 def append(folder: Path, day: str, line: bytes) -> None:

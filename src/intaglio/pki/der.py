@@ -69,12 +69,12 @@ def elements(encoded: bytes) -> list[bytes]:
     return found
 
 
-def is_element(encoded: bytes) -> bool:
+def is_element(encoded: bytes, deepest: int = 16) -> bool:
     """Return whether `encoded` is exactly one element with a definite, minimal length, and so what it is made of.
 
-    Tags above 30 and nesting deeper than 16 are not taken. Contents of primitive types are not looked into.
+    Tags above 30 and nesting deeper than `deepest` are not taken. Contents of primitive types are not looked into.
     """
-    return _length(encoded, 16) == len(encoded) > 0
+    return _length(encoded, deepest) == len(encoded) > 0
 
 
 def _length(encoded: bytes, deepest: int) -> int:

@@ -38,6 +38,7 @@ from intaglio.service.housekeeping import OFFICE, Work, keep_house
 from intaglio.service.lost import give_up_lost
 from intaglio.service.refill import key_pool
 from intaglio.service.serving import Serving
+from intaglio.service.stamping import STAMPING_SECONDS, stamp_heads
 from intaglio.service.timekeeping import Timekeeping, trust_of
 from intaglio.settings import RateSettings, RatesSettings
 from intaglio.signing.destruction import destroy_expired, forget_expired
@@ -246,5 +247,6 @@ def _works(service: Service) -> list[Work]:
         Work("destruction", every, partial(destroy_expired, engine)),
         Work("the publication of lists", every, publish_due),
         Work("the signing of heads", HEAD_SECONDS, sign_heads(service.home, engine)),
+        Work("the stamping of heads", STAMPING_SECONDS, stamp_heads(service.home, engine)),
         Work("the erasure of evidence", every, partial(engine.prover.forget, engine.chain)),
     ]

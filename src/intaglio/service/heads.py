@@ -121,10 +121,7 @@ class Heads:
             return False
         self._size = size
         self._covered |= {part.chain: part.last for part in found.taken}
-        try:
-            await asyncio.to_thread(outside.keep, self._folder, head)
-        except OSError as error:
-            _log.error("the head of size %s is not kept outside: %s", size, error)
+        await outside.keep_head(self._folder, head)
         return size - found.before >= _MOST
 
     def _look(self, connection: Connection) -> Round | None:

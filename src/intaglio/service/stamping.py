@@ -1,0 +1,92 @@
+"""Time-stamps on heads of the ledger: one a minute, while anything but stamps is new."""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from sqlalchemy import Connection
+
+from intaglio.errors import Malformed
+from intaglio.ledger import outside, stamps, tree
+from intaglio.ledger.entry import Event
+from intaglio.ledger.stamps import STAMPED, Stamp
+from intaglio.ledger.tree import Signed
+from intaglio.pki.hierarchy import Hierarchy
+from intaglio.service.home import Home
+from intaglio.signing.engine import Engine
+from intaglio.timestamping import token
+from intaglio.timestamping.tsp import sha256_imprint
+
+# How often it is looked whether a minute is over.
+STAMPING_SECONDS = 5.0
+_EVERY = timedelta(minutes=1)
+
+
+def imprint(note: str) -> bytes:
+    """Return what is stamped of a head: the SHA-256 of its signed note."""
+    return hashlib.sha256(note.encode()).digest()
+
+
+def stamp_heads(home: Home, engine: Engine) -> Callable[[], Awaitable[None]]:
+    """Return what has the newest head stamped if it is time, each time it is called."""
+
+    async def work() -> None:
+        now = engine.clock.now()
+        head = await engine.commits.read(lambda connection: due(connection, now))
+        if head is not None:
+            await stamp(home, engine, head, now)
+
+    return work
+
+
+def due(connection: Connection, now: datetime) -> Signed | None:
+    """Return the head that is to be stamped now, if any."""
+    last, head = stamps.latest(connection), tree.newest(connection)
+    if head is None or (last is not None and (last.size >= head.size or now < last.at + _EVERY)):
+        return None
+    begun = 0 if last is None else last.size
+    return head if stamps.worth_stamping(connection, begun, head.size) else None
+
+
+async def stamp(home: Home, engine: Engine, head: Signed, now: datetime) -> None:
+    """Stamp a head by the TSA of production, with its entry in one transaction, and keep the stamp outside, too.
+
+    Raises a `ServiceFault` while there is no TSA, or its key or the time cannot be had.
+    """
+    engine.trust.check(now)
+    tsa, serial = engine.stamping(Hierarchy.PRODUCTION), engine.stamps.serial()
+    digest = imprint(head.note)
+    der = await engine.lanes.run(engine.authorities[tsa].stamp, sha256_imprint(digest), serial, now)
+    made = Stamp(head.size, tsa, now, der)
+    details = {"tsa": tsa, "size": head.size, "imprint": digest.hex()}
+    event = Event(now, STAMPED, reference=f"{serial:x}", details=details)
+
+    def write(connection: Connection) -> None:
+        (refusal,) = engine.spending.stamp(connection, [event])
+        if refusal is not None:
+            raise refusal
+        stamps.add(connection, made)
+
+    await engine.commits.write(write)
+    await outside.keep_stamp(home.path / home.settings.ledger.heads, made)
+
+
+def judge(home: Home) -> Callable[[Stamp, str], None]:
+    """Return what raises `Malformed` unless a stamp is over a head's note, and by an authority under a root here."""
+    trusted = roots(home.path)
+
+    def check(made: Stamp, note: str) -> None:
+        found = token.opened(made.token)
+        if found.imprint != imprint(note):
+            raise Malformed("The time-stamp is over another head.", {"stamp": "has another imprint"})
+        token.check_chain(found, trusted)
+
+    return check
+
+
+def roots(home: Path) -> Sequence[x509.Certificate]:
+    """Return the certificates of this home's roots."""
+    found = [x509.load_pem_x509_certificate(path.read_bytes()) for path in sorted((home / "pki").glob("*.crt"))]
+    return [one for one in found if one.issuer == one.subject]
