@@ -14,6 +14,8 @@ from prometheus_client.registry import Collector
 from intaglio import __version__
 from intaglio.errors import IntaglioError
 from intaglio.histogram import Histogram
+from intaglio.ledger.tree import Signed
+from intaglio.pki.hierarchy import State
 from intaglio.service.composition import Service
 from intaglio.service.stored import MOST_QUOTAS, QUOTA_SHARE, stored
 
@@ -103,6 +105,7 @@ async def _state(service: Service) -> list[Metric]:
         _gauge("intaglio_ready", "Whether requests should be sent here.", not troubles),
         _labelled(trouble, dict.fromkeys(troubles, 1)),
         _labelled(ends, await asyncio.to_thread(_ends, service)),
+        *_clock(service),
     ]
 
 
@@ -110,7 +113,9 @@ def _ends(service: Service) -> dict[str, float]:
     roster = service.serving.roster
     members = () if roster is None else roster.members
     return {
-        one.name: service.home.certificate(one.name).not_valid_after_utc.timestamp() for one in members if one.certified
+        one.name: service.home.certificate(one.name).not_valid_after_utc.timestamp()
+        for one in members
+        if one.state == State.ACTIVE
     }
 
 
@@ -143,6 +148,7 @@ async def _store(service: Service) -> list[Metric]:
         *pools.values(),
         used,
         *_lists(found.lists),
+        *_head(found.head),
     ]
 
 
@@ -171,6 +177,26 @@ def _lists(found: Iterable[tuple[str, datetime, datetime]]) -> Iterator[Metric]:
         end.add_metric([issuer], next_update.timestamp())
     yield begin
     yield end
+
+
+def _head(found: Signed | None) -> Iterator[Metric]:
+    if found is not None:
+        name = "intaglio_ledger_head_timestamp_seconds"
+        yield _gauge(name, "When the newest head of the ledger was signed.", found.at.timestamp())
+        yield _gauge("intaglio_ledger_head_entries", "Entries under the newest head of the ledger.", found.size)
+
+
+def _clock(service: Service) -> Iterator[Metric]:
+    trust = service.engine.trust
+    if not trust.checked:
+        return
+    error = trust.error(service.engine.clock.now())
+    yield _gauge("intaglio_clock_error_seconds", "How far the clock may be off; +Inf if that is not known.", error)
+    accuracy = service.home.settings.timestamp.accuracy_ms / 1000
+    yield _gauge("intaglio_clock_accuracy_seconds", "How far it may be off before nothing is stamped.", accuracy)
+    servers = GaugeMetricFamily("intaglio_clock_servers", "Time servers that are of no use.", labels=["state"])
+    said = trust.said
+    yield _labelled(servers, {} if said is None else {"wrong": len(said.wrong), "silent": len(said.silent)})
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
