@@ -19,7 +19,9 @@ def two_nodes(folder: Path, url: str, ready_keys: int, patience_seconds: int = 1
     for node in one, two:
         settings = node.home / "intaglio.toml"
         text = settings.read_text().replace("[keys]\n", f"[keys]\nepoch_folder = '{folder / 'epochs'}'\n")
-        text = text.replace("[database]\n", f"[database]\npatience_seconds = {patience_seconds}\n")
+        text = f"node = '{node.home.name}'\n" + text.replace(
+            "[database]\n", f"[database]\npatience_seconds = {patience_seconds}\n"
+        )
         text = text.replace(f"port = {one.api_port}", f"port = {node.api_port}")
         pool = f"[pool.marks.rsa-2048]\nlow = {ready_keys}\nhigh = {ready_keys + 4}\n"
         settings.write_text(text.replace(f"port = {one.pki_port}", f"port = {node.pki_port}") + pool)

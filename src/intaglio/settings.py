@@ -5,6 +5,7 @@ Unknown keys refuse start-up: a misspelt limit must not silently be no limit.
 
 import os
 import re
+import socket
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -20,6 +21,10 @@ _PASSWORD = re.compile(r"^//[^/?#@:]*:[^@]*@|[?&]password=")
 
 Algorithm = Literal["rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384"]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+def _host() -> str:
+    return re.sub("[^A-Za-z0-9._-]", "-", socket.gethostname())[:48] or "node"
 
 
 class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -271,6 +276,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     hosts: Annotated[list[str], msgspec.Meta(min_length=1)]
     public: PublicSettings
+    # What this machine is called in the ledger.
+    node: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9._-]{1,48}$")] = msgspec.field(default_factory=_host)
     # The arc for examples (RFC 5612): certificates that others are to rely on need the operator's own.
     policy_arc: str = "1.3.6.1.4.1.32473"
     # Of the operator, ISO 3166-1 alpha-2: the C of the names of authorities made from now on.

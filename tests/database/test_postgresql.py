@@ -1,13 +1,19 @@
 """What PostgreSQL has to be for a service, and what is said when it is not."""
 
+import asyncio
 import json
+import threading
+import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection
 
 from commands import BIN, run
 from custody import hsm_options
+from intaglio.database.commits import Commits
 from intaglio.database.engine import check_durable, open_engine, reading
 from intaglio.errors import Conflict, StoreUnavailable
 from intaglio.service.initialisation import Beginning, initialise
@@ -86,3 +92,57 @@ def test_a_server_that_is_away_is_named_without_its_secrets(tmp_path: Path) -> N
     assert done.returncode != 0
     assert b"the database failed" in done.stderr
     assert b"geheim7" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_commits_that_bear_it_go_on_beside_those_of_another_process(store: Server, beside: bool) -> None:
+    """Each waits, in its transaction, for the other to be in one: with writers in turn that never happens."""
+    url = store.new_database()
+    meeting = threading.Barrier(2)
+
+    def meet(_connection: Connection, wanted: Sequence[float]) -> list[bool]:
+        try:
+            meeting.wait(1)
+        except threading.BrokenBarrierError:
+            return [False for _ in wanted]
+        return [True for _ in wanted]
+
+    async def walk() -> list[bool]:
+        commits = [Commits(open_engine(url)) for _ in range(2)]
+        for place, one in enumerate(commits):
+            one.start()
+            if beside:
+                one.beside(f"chain {place}", (meet,))
+        try:
+            return await asyncio.gather(*(one.together(meet, 1.0) for one in commits))
+        finally:
+            for one in commits:
+                await one.stop()
+
+    assert asyncio.run(walk()) == [beside, beside]
+
+
+def test_who_appends_to_the_same_chain_waits(store: Server) -> None:
+    url = store.new_database()
+    inside = threading.Semaphore(1)
+
+    def alone(_connection: Connection, wanted: Sequence[int]) -> list[bool]:
+        had = inside.acquire(blocking=False)
+        time.sleep(0.1)
+        if had:
+            inside.release()
+        return [had for _ in wanted]
+
+    async def walk() -> list[bool]:
+        commits = [Commits(open_engine(url)) for _ in range(3)]
+        for one, chain in zip(commits, ("a", "a", None), strict=True):
+            one.start()
+            if chain is not None:
+                one.beside(chain, (alone,))
+        try:
+            return await asyncio.gather(*(one.together(alone, turn) for one in commits for turn in range(3)))
+        finally:
+            for one in commits:
+                await one.stop()
+
+    assert all(asyncio.run(walk()))

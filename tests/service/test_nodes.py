@@ -96,6 +96,7 @@ def test_the_ledger_of_both_holds(nodes: tuple[Served, Served], clients: list[Pa
     wanted = ("--account", clients[0].account_id, "--kind", "signature.made")
     told = nodes[1].intaglio("ledger", "show", *wanted, "--most", "500")
     assert len(told) == 100
+    assert {one["chain"] for one in told} == {"one:0", "two:0"}
 
 
 def test_what_is_done_at_one_node_holds_at_the_other_within_a_second(

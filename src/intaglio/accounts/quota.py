@@ -99,14 +99,15 @@ def spend(
 ) -> list[RequestRefused | None]:
     """Spend one for each account named, within its rate, in order; answer None, or the refusal, for each.
 
-    The comparison is part of the update, so nothing can come between reading and spending. What the register has of
-    who was too fast is told to `limits`.
+    The comparison is part of the update, so nothing can come between reading and spending; rows are taken in the order
+    of their keys, so that no two processes wait for each other. What the register has of who was too fast is told to
+    `limits`.
     """
     now = instant(moment)
     rates = dict(wanted)
     granted: dict[str, int] = {}
     refusals: dict[str, RequestRefused] = {}
-    for account_id, amount in Counter(account_id for account_id, _ in wanted).items():
+    for account_id, amount in sorted(Counter(account_id for account_id, _ in wanted).items()):
         rate = rates[account_id]
         if amount <= rate.burst and _take(connection, account_id, resource, amount, rate, now):
             granted[account_id] = amount
@@ -132,7 +133,8 @@ def _take_some(
 ) -> tuple[int, int | None]:
     """Spend as many as there are, which are too few; return how many, and the `tat` if the rate is what ended it."""
     here = (quotas.c.account_id == account_id, quotas.c.resource == resource)
-    row = connection.execute(select(quotas.c.granted, quotas.c.spent, quotas.c.tat).where(*here)).one_or_none()
+    query = select(quotas.c.granted, quotas.c.spent, quotas.c.tat).where(*here).with_for_update()
+    row = connection.execute(query).one_or_none()
     if row is None and resource == Resource.LOGINS:
         # The account was opened by a version that counted none.
         connection.execute(quotas.insert(), {"account_id": account_id, "resource": resource, "spent": 0})

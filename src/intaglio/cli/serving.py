@@ -76,7 +76,7 @@ async def _serve(home: Home, processes: int, *, as_json: bool) -> None:
 
 
 async def _serve_beside(home: Home, place: int, sockets: Sequence[socket.socket], told: Callable[[], None]) -> None:
-    async with running(home) as service:
+    async with running(home, place=place) as service:
         await _listen(service, place, sockets, told, lambda: None, parent_gone())
 
 

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from intaglio.database.engine import unavailable
+from intaglio.database.postgresql import BESIDE
 from intaglio.database.reads import HANGS, Reads
 from intaglio.errors import IntaglioError, StoreUnavailable
 from intaglio.histogram import DURATIONS, Histogram
@@ -111,6 +112,8 @@ class Commits:
         self._together = 1  # how many shared the last commit: about as many will share the next
         # The committing thread's own, held as long as it works: a new one each time costs as much as an insert.
         self._connection: Connection | None = None
+        self._beside: Sequence[Batch[Any, Any]] = ()
+        self._chain = ""
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -123,6 +126,16 @@ class Commits:
     def waiting(self) -> int:
         """How many writes are not done and told yet."""
         return self._waiting
+
+    def beside(self, chain: str, batches: Sequence[Batch[Any, Any]]) -> None:
+        """Let commits of nothing but these batches go on beside those of other processes, if the database can do it.
+
+        They must bear it: what they append goes to this chain, and what else they change is one row at a time, by
+        statements that need not know what it was. Rows of one table they take in the order of their keys, and in a
+        commit these batches are done in the order in which they are given: no two processes wait for each other.
+        """
+        self._chain = chain
+        self._beside = batches
 
     def start(self) -> None:
         """Begin to take work for the running event loop."""
@@ -246,7 +259,8 @@ class Commits:
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
-            with self._connection.begin():
+            alone = any(job.batch not in self._beside for job in jobs)
+            with self._connection.execution_options(**{BESIDE: None if alone else self._chain}).begin():
                 begun = True
                 self._work(self._connection, jobs)
         except Exception as error:  # the thread must outlive any one failure
@@ -286,8 +300,7 @@ class Commits:
         if rest:
             self._hand_over(rest, StoreUnavailable("the service is ending"))
 
-    @staticmethod
-    def _work(connection: Connection, jobs: list[_Job]) -> None:
+    def _work(self, connection: Connection, jobs: list[_Job]) -> None:
         if len(jobs) == 1 and jobs[0].batch is _one_by_one:
             # It has the transaction for itself, and may fail with it: a savepoint costs as much as most works.
             jobs[0].outcome = jobs[0].argument(connection)
@@ -295,10 +308,13 @@ class Commits:
         by_batch: dict[Batch[Any, Any], list[_Job]] = {}
         for job in jobs:
             by_batch.setdefault(job.batch, []).append(job)
-        for batch, members in by_batch.items():
+        for batch, members in sorted(by_batch.items(), key=self._place):
             outcomes = batch(connection, [job.argument for job in members])
             for job, outcome in zip(members, outcomes, strict=True):
                 job.outcome = outcome
+
+    def _place(self, item: tuple[Batch[Any, Any], object]) -> int:
+        return self._beside.index(item[0]) if item[0] in self._beside else len(self._beside)
 
     def _deliver(self, jobs: list[_Job]) -> None:
         with self._counting:

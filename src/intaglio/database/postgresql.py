@@ -1,5 +1,6 @@
 """PostgreSQL: one database for any number of processes and machines; what is committed is on its disk."""
 
+import hashlib
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
@@ -8,6 +9,11 @@ from intaglio.errors import StoreUnavailable
 
 # What writers take turns by: a number that nothing else in the database will think of ("intaglio", as octets).
 _WRITERS = int.from_bytes(b"intaglio")
+# The same for those who append to one chain of the ledger and change nothing else but single rows: the first of two
+# numbers, of which the second is the chain's.
+_CHAINS = int.from_bytes(b"chai")
+# The option of a connection that says which chain that is.
+BESIDE = "beside"
 _CONNECT_SECONDS = 5
 # How long a statement may take, and how long a server that says nothing at all is waited for.
 _STATEMENT_MS = 15_000
@@ -37,13 +43,22 @@ def open_engine(url: URL, *, lasting: bool) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("reading", False):
+        options = connection.get_execution_options()
+        if options.get("reading", False):
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        elif options.get(BESIDE) is not None:
+            # Everybody else who writes waits for it, and it for them, but not for its like of another chain.
+            turn = f"pg_advisory_xact_lock({_CHAINS}, {_number(options[BESIDE])})"
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({_WRITERS}), {turn}")
         else:
             # As in SQLite: read-then-write can't be overtaken in between.
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITERS})")
 
     return engine
+
+
+def _number(chain: str) -> int:
+    return int.from_bytes(hashlib.sha256(chain.encode()).digest()[:4], signed=True)
 
 
 def session(engine: Engine) -> Any:

@@ -29,6 +29,7 @@ from intaglio.keys.lanes import Lanes
 from intaglio.keys.live import LiveKeys
 from intaglio.ledger.entry import Event
 from intaglio.ledger.refusals import Refusals
+from intaglio.ledger.writer import Chain
 from intaglio.revocation.answers import Answers
 from intaglio.service.figures import Figures
 from intaglio.service.following import follow, refresh
@@ -100,8 +101,11 @@ def rates_of(found: RatesSettings) -> dict[Resource, Rate]:
     return {resource: rate_of(getattr(found, resource)) for resource in Resource}
 
 
-def compose(home: Home, clock: Clock) -> Service:
-    """Return the service of an opened home; raises `KeyUnavailable` when a key does not open."""
+def compose(home: Home, clock: Clock, place: int = 0) -> Service:
+    """Return the service of an opened home as the `place`th process of its node has it.
+
+    Raises `KeyUnavailable` when a key does not open.
+    """
     settings = home.settings
     with transaction(home.engine) as connection:
         check_durable(connection)
@@ -111,6 +115,8 @@ def compose(home: Home, clock: Clock) -> Service:
         if home.engine.dialect.name == "sqlite":
             # Elsewhere another node may have what is not here.
             give_up_lost(connection, home.chain, home.path, settings, clock.now())
+    # No two processes wait for each other to append.
+    chain = Chain(home.chain.actor, f"{settings.node}:{place}")
     commits = Commits(
         home.engine,
         most_waiting=settings.limits.waiting_writes,
@@ -120,23 +126,25 @@ def compose(home: Home, clock: Clock) -> Service:
     secret = home.keyring.secret(TOKEN_SECRET)
     trusted = settings.verification.ca_file
     limits = Limits()
+    stamps = Stamps(timedelta(milliseconds=settings.timestamp.accuracy_ms))
+    spending = Spending(chain, limits, stamps)
+    commits.beside(chain.name, (spending.spend, spending.stamp, chain.append))
     serving = Serving()
     serving.take(serving.open(home, home.roster()))
 
     def unknown_now(connection: Connection, account_id: str, now: datetime) -> bool:
-        return taken(connection, home.chain, account_id, Failure.OCSP_UNKNOWN, now, None, {"resource": "ocsp"})
+        return taken(connection, chain, account_id, Failure.OCSP_UNKNOWN, now, None, {"resource": "ocsp"})
 
-    stamps = Stamps(timedelta(milliseconds=settings.timestamp.accuracy_ms))
     engine = Engine(
         clock=clock,
         trust=trust_of(settings),
         commits=commits,
-        chain=home.chain,
-        spending=Spending(home.chain, limits, stamps),
+        chain=chain,
+        spending=spending,
         stamps=stamps,
         limits=limits,
         failed_logins=rate_of(settings.rates.failed_logins),
-        issuance=Issuance(home.chain, commits, clock, limits),
+        issuance=Issuance(chain, commits, clock, limits),
         pool=key_pool(home, commits, clock),
         custodies=home.custodies,
         live=LiveKeys(settings.keys.live_keys if settings.hsm is None else settings.hsm.live_keys),
@@ -147,7 +155,7 @@ def compose(home: Home, clock: Clock) -> Service:
         issuers=serving.issuers,
         responders=serving.responders,
         authorities=serving.authorities,
-        answers=Answers(serving.responders, serving.issuers, commits, lanes, home.chain, sandbox.told_by, unknown_now),
+        answers=Answers(serving.responders, serving.issuers, commits, lanes, chain, sandbox.told_by, unknown_now),
         prover=Prover(
             commits,
             clock,
@@ -174,9 +182,9 @@ def compose(home: Home, clock: Clock) -> Service:
 
 
 @asynccontextmanager
-async def running(home: Home, clock: Clock | None = None) -> AsyncIterator[Service]:
+async def running(home: Home, clock: Clock | None = None, place: int = 0) -> AsyncIterator[Service]:
     """Run the service's own work for as long as the block lasts: commits, staying current, housekeeping."""
-    service = compose(home, clock or SystemClock())
+    service = compose(home, clock or SystemClock(), place)
     engine = service.engine
     engine.commits.start()
     await service.sessions.refresh()

@@ -60,7 +60,7 @@ class Spending:
     def spend(self, connection: Connection, wanted: Sequence[Spent]) -> list[IntaglioError | None]:
         """Spend for each in order; answer None, or the refusal, for each. A refused one leaves no entry here."""
         outcomes: list[IntaglioError | None] = [None] * len(wanted)
-        for resource in {one.resource for one in wanted}:
+        for resource in sorted({one.resource for one in wanted}):
             places = [place for place, one in enumerate(wanted) if one.resource == resource]
             asked = [(wanted[place].account_id, wanted[place].rate) for place in places]
             now = max(wanted[place].event.at for place in places)
