@@ -92,7 +92,8 @@ def test_a_rate_is_kept_by_both_together(clients: list[Partner]) -> None:
 
 
 def test_the_ledger_of_both_holds(nodes: tuple[Served, Served], clients: list[Partner]) -> None:
-    assert nodes[0].intaglio("ledger", "verify") == nodes[1].intaglio("ledger", "verify")
+    for node in nodes:
+        assert node.intaglio("ledger", "verify")["entries"] > 100
     wanted = ("--account", clients[0].account_id, "--kind", "signature.made")
     told = nodes[1].intaglio("ledger", "show", *wanted, "--most", "500")
     assert len(told) == 100
