@@ -21,6 +21,8 @@ from intaglio_client.probe import as_json as probed_as_json
 from intaglio_client.probe import as_text as probed_as_text
 from intaglio_client.probe import probe as probed
 from intaglio_client.profile import Profile, connection, read_file, read_json, read_profile
+from intaglio_client.receipt import verify_receipt
+from intaglio_client.receipt_report import receipt_text
 from intaglio_client.report import Verdict, as_json, as_text
 from intaglio_client.stamp import Stamp
 from intaglio_client.verification import verify_pdf
@@ -158,9 +160,7 @@ def verify(
             online=online,
         )
         typer.echo(as_json(report) if as_json_text else as_text(report))
-        code = {Verdict.VALID: 0, Verdict.INVALID: 1, Verdict.INDETERMINATE: 3}[report.verdict]
-        if code:
-            raise typer.Exit(code)
+        _exit(report.verdict)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -202,6 +202,39 @@ def status(
         for name, left in found["quotas"].items():
             typer.echo(f"{name:<12} {left} left, {found['counters'][name]} made")
         typer.echo(f"{'identities':<12} {found['counters']['identities']} made")
+
+
+receipts = typer.Typer(help="Receipts of the service's ledger.", no_args_is_help=True)
+app.add_typer(receipts, name="receipt")
+
+
+@receipts.command("verify", epilog=EXIT_CODES)
+def verify_a_receipt(
+    file: Annotated[Path, typer.Argument(help="The receipt.")],
+    key: Annotated[
+        Path | None, typer.Option(help="File with the ledger's key, NAME+ID+BASE64, had from elsewhere.")
+    ] = None,
+    trust: Annotated[
+        list[Path] | None, typer.Option(help="Trusted root certificate, PEM or DER; may be repeated.")
+    ] = None,
+    as_json_text: AsJson = False,
+) -> None:
+    """Say, offline, who signed which hash when, and whether the key is destroyed; 3 without the ledger's key."""
+    with _errors_told():
+        report = verify_receipt(
+            read_file(file, "receipt"),
+            key=None if key is None else read_file(key, "key of the ledger").decode("latin-1"),
+            roots=[read_file(each, "trusted certificate") for each in trust or ()],
+        )
+        plain = msgspec.json.format(msgspec.json.encode(report)).decode() if as_json_text else receipt_text(report)
+        typer.echo(plain)
+        _exit(report.verdict)
+
+
+def _exit(verdict: Verdict) -> None:
+    code = {Verdict.VALID: 0, Verdict.INVALID: 1, Verdict.INDETERMINATE: 3}[verdict]
+    if code:
+        raise typer.Exit(code)
 
 
 app.command("whoami", help="The same as status.", epilog=EXIT_CODES)(status)

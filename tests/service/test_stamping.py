@@ -2,40 +2,25 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from commands import run
-from intaglio.clock import SystemClock
+from composed import composed
 from intaglio.database.engine import reading
 from intaglio.errors import Conflict
 from intaglio.ledger import stamps, tree
 from intaglio.ledger.entry import Event
 from intaglio.ledger.examination import Examined, examine
 from intaglio.ledger.outside import kept
-from intaglio.service.composition import Service, compose
-from intaglio.service.heads import Heads, verifying_key
+from intaglio.service.heads import verifying_key
 from intaglio.service.home import Home, open_home
 from intaglio.service.stamping import due, imprint, judge, stamp
 from onboarded import small_home
 
 SOON, LATER = timedelta(seconds=30), timedelta(minutes=2)
-
-
-@asynccontextmanager
-async def composed(home: Home) -> AsyncIterator[tuple[Service, Heads]]:
-    """A service whose housekeeping is this test's."""
-    service = compose(home, SystemClock())
-    service.engine.commits.start()
-    await service.engine.commits.write(service.engine.stamps.begin)
-    yield service, Heads(home, service.engine.commits, service.engine.lanes)
-    await service.engine.commits.stop()
-    service.engine.lanes.shutdown()
-    service.engine.pool.close()
 
 
 async def walk(home: Home) -> None:

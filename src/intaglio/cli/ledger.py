@@ -1,5 +1,6 @@
 """`intaglio ledger`: read the record, and check that nobody changed it."""
 
+import sys
 import time
 from collections.abc import Callable
 from itertools import chain
@@ -16,6 +17,7 @@ from intaglio.ledger.examination import Examined, examine
 from intaglio.ledger.head import read_key
 from intaglio.ledger.outside import kept
 from intaglio.pki.text import visible
+from intaglio.service import receipts
 from intaglio.service.heads import verifying_key
 from intaglio.service.home import open_home
 from intaglio.service.stamping import judge
@@ -99,3 +101,24 @@ def _progress() -> Callable[[int], None]:
             note(f"{entries} entries hold so far")
 
     return tell
+
+
+@app.command()
+@command
+def prove(
+    about: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="An identity, a request (x-request-id), a time-stamp's serial number, or CHAIN/NUMBER."
+        ),
+    ],
+    out: Annotated[Path | None, typer.Option(help="File to write.", show_default="standard output")] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Print a receipt: the entries about it, with proofs that verify without the service and the ledger."""
+    receipt = receipts.prove(open_home(home), about)
+    if out is None:
+        sys.stdout.write(receipt.decode())
+    else:
+        out.write_bytes(receipt)
+        note(f"Written to {out}. Verify it: intaglio-client receipt verify {out} --key FILE --trust ROOT")

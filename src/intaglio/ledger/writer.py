@@ -169,6 +169,24 @@ def entries(connection: Connection, reference: str, kind: str) -> list[Recorded]
     return [Recorded(*row) for row in connection.execute(query)]
 
 
+def at_place(connection: Connection, chain: str, sequence: int) -> Recorded | None:
+    """Return an entry by its place, None if there is none."""
+    row = connection.execute(select(ledger).where(ledger.c.chain == chain, ledger.c.sequence == sequence)).one_or_none()
+    return None if row is None else Recorded(*row)
+
+
+def referring(connection: Connection, reference: str, most: int) -> list[Recorded]:
+    """Return up to `most` entries about `reference`, oldest first."""
+    query = select(ledger).where(ledger.c.reference == reference).order_by(ledger.c.at, ledger.c.sequence).limit(most)
+    return [Recorded(*row) for row in connection.execute(query)]
+
+
+def of_request(connection: Connection, request_id: str) -> list[Recorded]:
+    """Return the entries of a request, oldest first; there is no index for it, so the whole ledger is read."""
+    query = select(ledger).where(ledger.c.request_id == request_id).order_by(ledger.c.at, ledger.c.sequence)
+    return [Recorded(*row) for row in connection.execute(query)]
+
+
 def latest(
     connection: Connection, *, most: int, account_id: str | None = None, kind: str | None = None
 ) -> list[Recorded]:

@@ -1,0 +1,213 @@
+"""Receipts say who signed which hash when and what became of the key, offline; no byte of one can be changed."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from commands import BIN, run
+from composed import composed
+from intaglio.clock import ManualClock
+from intaglio.database.engine import reading
+from intaglio.errors import Conflict, NotFound
+from intaglio.ledger import tree
+from intaglio.ledger.entry import Event
+from intaglio.service import receipts
+from intaglio.service.heads import verifying_key
+from intaglio.service.home import Home, open_home
+from intaglio.service.receipts import prove
+from intaglio.service.stamping import due, stamp
+from intaglio.signing.destruction import destroy_expired
+from intaglio.signing.identity import create_identity
+from intaglio.signing.signature import sign_digest
+from intaglio.signing.timestamp import stamp_digest
+from intaglio_client.errors import Unusable
+from intaglio_client.receipt import verify_receipt
+from intaglio_client.report import Verdict
+from onboarded import DIGEST, caller, small_home
+from served import JOHN_DOE
+
+
+async def walk(home: Home) -> str:
+    """An identity that signs, a time-stamp, the end of the key and of its epoch; all of it under a stamped head."""
+    clock = ManualClock(datetime.now(UTC))
+    async with composed(home, clock) as (service, heads):
+        engine = service.engine
+        made = await create_identity(engine, who := caller(home), JOHN_DOE, "request1")
+        await sign_digest(engine, who, made.id, DIGEST, "request2")
+        await stamp_digest(engine, who, DIGEST, "request3")
+        clock.advance(timedelta(hours=3))
+        assert await destroy_expired(engine) == 1
+        await heads.sign(clock.now())
+        head = await engine.commits.read(lambda c: due(c, clock.now()))
+        assert head is not None
+        await stamp(home, engine, head, clock.now())
+        await heads.sign(clock.now())
+        await service.record(Event(clock.now(), "test", request_id="late"))
+        return made.id
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    made = small_home(tmp_path_factory.mktemp("receipts") / "home")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def identity(home: Home) -> str:
+    return asyncio.run(walk(home))
+
+
+def key(home: Home) -> str:
+    return (home.path / "pki/ledger.vkey").read_text()
+
+
+def roots(home: Home) -> list[bytes]:
+    return [(home.path / f"pki/{name}.crt").read_bytes() for name in ("root", "test-root")]
+
+
+@pytest.mark.parametrize("by", ["identity", "request", "entry"])
+def test_a_receipt_says_who_signed_what_when_and_that_the_key_is_gone(home: Home, identity: str, by: str) -> None:
+    with reading(home.engine) as connection:
+        place = connection.exec_driver_sql("SELECT chain, sequence FROM ledger WHERE kind = 'signature.made'").one()
+    about = {"identity": identity, "request": "request2", "entry": f"{place[0]}/{place[1]}"}[by]
+    report = verify_receipt(prove(home, about), key=key(home), roots=roots(home))
+    assert (report.verdict, report.reason, report.trusted) == (Verdict.VALID, None, True)
+    (signed,) = report.signed
+    assert (signed.what, signed.hash, signed.identity) == ("signature", DIGEST.value.hex(), identity)
+    assert "John Doe" in (signed.subject or "")
+    assert signed.not_before is not None
+    assert signed.not_after is not None
+    assert signed.not_before - timedelta(seconds=1) <= signed.at <= signed.not_after
+    assert signed.key_destroyed_at is not None
+    assert signed.seal_destroyed_at is not None
+    assert signed.key_destroyed_at >= signed.not_after
+    (stamp_on_head,) = report.time_stamps
+    assert stamp_on_head.trusted
+    assert report.head_at is not None
+    assert abs(stamp_on_head.time - report.head_at) < timedelta(minutes=1)
+
+
+def test_a_time_stamp_has_a_receipt_by_its_serial_number(home: Home, identity: str) -> None:
+    assert identity
+    with reading(home.engine) as connection:
+        serial = connection.exec_driver_sql("SELECT reference FROM ledger WHERE kind = 'timestamp.made'").scalar_one()
+    (signed,) = verify_receipt(prove(home, serial), key=key(home), roots=roots(home)).signed
+    assert (signed.what, signed.hash) == ("time-stamp", DIGEST.value.hex())
+
+
+def test_a_receipt_is_believed_by_a_key_from_elsewhere_alone(home: Home, identity: str, tmp_path: Path) -> None:
+    receipt = prove(home, identity)
+    assert verify_receipt(receipt).verdict == Verdict.INDETERMINATE
+    other = small_home(tmp_path / "other")
+    try:
+        assert verify_receipt(receipt, key=key(other)).verdict == Verdict.INVALID
+        report = verify_receipt(receipt, key=key(home), roots=[(other.path / "pki/root.crt").read_bytes()])
+        assert report.verdict == Verdict.INVALID
+    finally:
+        other.close()
+    with pytest.raises(Unusable):
+        verify_receipt(receipt, key="nonsense")
+
+
+def test_no_byte_of_a_receipt_can_be_changed(home: Home, identity: str) -> None:
+    receipt = prove(home, identity)
+    for place in [*range(0, len(receipt), 97), len(receipt) - 1]:
+        changed = bytearray(receipt)
+        changed[place] ^= 1 << place % 8
+        try:
+            report = verify_receipt(bytes(changed), key=key(home), roots=roots(home))
+        except Unusable:
+            continue
+        assert report.verdict == Verdict.INVALID, place
+    assert verify_receipt(receipt, key=key(home), roots=roots(home)).verdict == Verdict.VALID
+
+
+def test_proofs_hold_each_on_its_own(home: Home, identity: str) -> None:
+    """Whoever has the key of the ledger and seals anew what was changed is found by the proofs."""
+    receipt = msgspec.json.decode(prove(home, identity), type=receipts.Receipt)
+    private = home.keyring.key("ledger")
+    assert isinstance(private, ec.EllipticCurvePrivateKey)
+
+    def sealed(**changes: Any) -> bytes:
+        made = msgspec.structs.replace(receipt, seal=b"", **changes)
+        content = f"{receipts.FORMAT}\n".encode() + msgspec.json.encode(made)
+        return receipts.written(msgspec.structs.replace(made, seal=private.sign(content, ec.ECDSA(hashes.SHA256()))))
+
+    def reason(**changes: Any) -> str | None:
+        return verify_receipt(sealed(**changes), key=key(home), roots=roots(home)).reason
+
+    first, *rest = receipt.entries
+    assert reason() is None
+    body = first.body.replace("John", "Jane")
+    assert body != first.body
+    replaced = msgspec.structs.replace
+    assert "not in the tree" in str(reason(entries=[replaced(first, body=body), *rest]))
+    assert reason(entries=[replaced(first, proof=first.proof[1:]), *rest]) is not None
+    assert reason(entries=[replaced(first, leaf=first.leaf + 1), *rest]) is not None
+    assert reason(head=receipt.head.replace("\ntime 2", "\ntime 3", 1)) is not None
+    assert reason(certificates=receipt.certificates[1:]) is not None
+    assert reason(certificates=receipt.certificates[:-1]) is not None
+    token = bytearray(receipt.stamps[0].token)
+    token[-1] ^= 1
+    assert "time-stamp" in str(reason(stamps=[replaced(receipt.stamps[0], token=bytes(token))]))
+
+
+def test_what_is_unknown_or_not_in_the_tree_has_none(home: Home, identity: str) -> None:
+    assert identity
+    with pytest.raises(NotFound):
+        prove(home, "main/100000")
+    with pytest.raises(Conflict, match="not in the tree yet"):
+        prove(home, "late")
+
+
+def test_the_commands_work_together_and_the_sdk_alone(home: Home, identity: str, tmp_path: Path) -> None:
+    receipt = tmp_path / "receipt.json"
+    run(BIN / "intaglio", "ledger", "prove", identity, "--home", home.path, "--out", receipt)
+    trust = [part for name in ("root", "test-root") for part in ("--trust", home.path / f"pki/{name}.crt")]
+    command = (BIN / "intaglio-client", "receipt", "verify", receipt, "--key", home.path / "pki/ledger.vkey", *trust)
+    text = run(*command).stdout.decode()
+    for words in ("VALID", "John Doe", DIGEST.value.hex(), "nothing can sign with it again", "all this was on record"):
+        assert words in text
+    assert json.loads(run(*command, "--json").stdout)["verdict"] == "VALID"
+    assert run(*command[:4], check=False).returncode == 3
+    receipt.write_bytes(receipt.read_bytes().replace(b"John", b"Jane"))
+    assert run(*command, check=False).returncode == 1
+    lonely = "import sys; sys.modules['intaglio'] = None; from intaglio_client.cli import app; app()"
+    receipt.write_bytes(prove(home, identity))
+    done = subprocess.run(
+        [sys.executable, "-c", lonely, *map(str, command[1:])], capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_home_without_the_tree_gets_its_key_at_the_next_start(home: Home, tmp_path: Path) -> None:
+    made = small_home(tmp_path / "old")
+    (made.path / "keys/ledger.sealed").unlink()
+    (made.path / "pki/ledger.vkey").unlink()
+    assert verifying_key(made) is None
+
+    async def start() -> None:
+        async with composed(made) as (_, heads):
+            assert await heads.sign(datetime.now(UTC)) is False
+
+    asyncio.run(start())
+    assert verifying_key(made) not in {None, verifying_key(home)}
+    with reading(made.engine) as connection:
+        assert tree.size(connection) > 0
+    # A second node must not make another key.
+    (made.path / "keys/ledger.sealed").unlink()
+    with pytest.raises(Exception, match="signed by another node"):
+        asyncio.run(start())
+    made.close()
+    assert open_home(made.path).path == made.path
