@@ -256,6 +256,17 @@ class RatesSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failed_logins: RateSettings = RateSettings(0.1, 20)
 
 
+class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Traces by OpenTelemetry: `endpoint` takes OTLP over HTTP, of all requests the share `sample_ratio` is recorded.
+
+    `traceparent` is what becomes of one that a caller sends (W3C Trace Context).
+    """
+
+    endpoint: Annotated[str, msgspec.Meta(pattern="^https?://[!-~]{3,1000}$")] | None = None
+    sample_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+    traceparent: Literal["ignore", "link", "parent"] = "ignore"
+
+
 class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Signed heads of the ledger: `heads` is the folder that they are appended to, relative to the home."""
 
@@ -293,6 +304,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profiles: ProfileSettings = ProfileSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     ledger: LedgerSettings = LedgerSettings()
     limits: LimitSettings = LimitSettings()
     rates: RatesSettings = RatesSettings()

@@ -12,8 +12,11 @@ from intaglio.api import metrics, problems, public, reference, sandbox, v2
 from intaglio.api.direct import Direct
 from intaglio.api.gate import Gate
 from intaglio.api.ocsp import Ocsp
+from intaglio.api.traced import Traced
 from intaglio.errors import IntaglioError
 from intaglio.service.composition import Service
+
+Application = Gate | Traced
 
 _log = logging.getLogger("intaglio.api")
 
@@ -59,16 +62,20 @@ def _litestar(service: Service, routes: list[Router | HTTPRouteHandler]) -> Lite
     )
 
 
-def api(service: Service) -> Gate:
+def api(service: Service) -> Application:
     """Return the application of the mutual-TLS listener."""
     router = Router("/v2", route_handlers=[*v2.HANDLERS, *sandbox.HANDLERS, *reference.HANDLERS])
-    return Gate(Direct(_litestar(service, [router]), service), service, json_only=True)
+    return _traced(Gate(Direct(_litestar(service, [router]), service), service, json_only=True), service)
 
 
-def public_pki(service: Service) -> Gate:
+def public_pki(service: Service) -> Application:
     """Return the application of the public listener."""
     docs = Router("/v2", route_handlers=list(reference.HANDLERS))
-    return Gate(Ocsp(_litestar(service, [*public.HANDLERS, docs]), service), service, json_only=False)
+    return _traced(Gate(Ocsp(_litestar(service, [*public.HANDLERS, docs]), service), service, json_only=False), service)
+
+
+def _traced(gate: Gate, service: Service) -> Application:
+    return gate if service.spans is None else Traced(gate, service.spans, service.home.settings.tracing.sample_ratio)
 
 
 def measures(service: Service) -> Gate:

@@ -77,7 +77,7 @@ class Gate:
         finally:
             seconds = time.perf_counter() - began
             self._figures.in_flight -= 1
-            self._figures.ended(_operation(scope["path"]), status, seconds)
+            self._figures.ended(operation(scope["path"]), status, seconds)
             reason = state.get("reason")
             if status >= 400 or reason is not None:
                 self._figures.refusals[reason or problems.TITLES.get(status, str(status))] += 1
@@ -130,7 +130,7 @@ class Gate:
         )
 
 
-def _operation(path: str) -> str:
+def operation(path: str) -> str:
     """Return what a path asks for: one of a few words, whatever a caller writes."""
     if path.startswith("/v2/identity/") and "/sign/" in path:
         return "sign"

@@ -23,6 +23,7 @@ from intaglio.database.postgresql import BESIDE
 from intaglio.database.reads import HANGS, Reads
 from intaglio.errors import IntaglioError, StoreUnavailable
 from intaglio.histogram import DURATIONS, Histogram
+from intaglio.spans import Span, Spans
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -40,7 +41,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 class _Job:
     """One request's share of a commit."""
 
-    __slots__ = ("argument", "batch", "beside", "future", "outcome")
+    __slots__ = ("argument", "batch", "beside", "future", "outcome", "span")
 
     def __init__(
         self, batch: Batch[Any, Any], argument: Any, future: "asyncio.Future[Any]", beside: "Future[Any] | None"
@@ -50,6 +51,7 @@ class _Job:
         self.argument = argument
         self.future = future
         self.outcome: Any = None
+        self.span: Span | None = None
 
 
 class Delivery:
@@ -96,9 +98,16 @@ class Commits:
     """
 
     def __init__(
-        self, engine: Engine, *, most_waiting: int = 2048, most_together: int = 256, patience_seconds: float = 10.0
+        self,
+        engine: Engine,
+        *,
+        most_waiting: int = 2048,
+        most_together: int = 256,
+        patience_seconds: float = 10.0,
+        spans: Spans | None = None,
     ) -> None:
         self._engine = engine
+        self._spans = spans
         self._most_waiting = most_waiting
         self._most_together = most_together
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -185,6 +194,8 @@ class Commits:
             if self._unanswered and now > next(iter(self._unanswered.values())) + self._patience:
                 raise StoreUnavailable(HANGS)
             job = _Job(batch, argument, future, beside)
+            if self._spans is not None:
+                job.span = self._spans.begun("commit")
             self._waiting += 1
             self._unanswered[job] = now
             # Within the lock: behind the end that `stop` puts, nobody would look.
@@ -320,6 +331,9 @@ class Commits:
         with self._counting:
             self._waiting -= len(jobs)
         for job in jobs:
+            if job.span is not None:
+                job.span.tell(intaglio__writes=len(jobs))
+                job.span.end()
             if job.future.done():
                 continue  # the caller went away; the entry stays
             if isinstance(job.outcome, BaseException):

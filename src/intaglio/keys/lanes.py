@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from intaglio.errors import KeyUnavailable
+from intaglio.spans import Spans
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -52,8 +53,10 @@ class Lanes:
         threads: int,
         timeout_seconds: float | None = None,
         manner: Callable[[], None] = lambda: None,
+        spans: Spans | None = None,
     ) -> None:
         self._name = name
+        self._spans = spans
         self._threads = threads
         self._timeout = timeout_seconds
         self._manner = manner
@@ -71,6 +74,8 @@ class Lanes:
     def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> "Future[R]":
         """Have `work` done in a lane; the future fails with `KeyUnavailable` when that takes too long."""
         future: Future[R] = Future()
+        if self._spans is not None:
+            work = self._spans.carried(self._name, work)
         if self.lost >= _MOST_LOST * self._threads:
             future.set_exception(self._late("do"))
             return future

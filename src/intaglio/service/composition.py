@@ -24,7 +24,7 @@ from intaglio.database.commits import Commits
 from intaglio.database.engine import check_durable, migrate, transaction, truncate_log
 from intaglio.database.notices import Notices
 from intaglio.database.tenure import Tenure
-from intaglio.errors import IntaglioError, StoreUnavailable
+from intaglio.errors import ContentRefused, IntaglioError, StoreUnavailable
 from intaglio.keys.lanes import Lanes
 from intaglio.keys.live import LiveKeys
 from intaglio.ledger.entry import Event
@@ -41,12 +41,13 @@ from intaglio.service.refill import key_pool
 from intaglio.service.serving import Serving
 from intaglio.service.stamping import STAMPING_SECONDS, stamp_heads
 from intaglio.service.timekeeping import Timekeeping, trust_of
-from intaglio.settings import RateSettings, RatesSettings
+from intaglio.settings import RateSettings, RatesSettings, Settings
 from intaglio.signing.destruction import destroy_expired, forget_expired
 from intaglio.signing.engine import Engine, Spending
 from intaglio.signing.forced import taken
 from intaglio.signing.issuance import Issuance
 from intaglio.signing.stamps import Stamps
+from intaglio.spans import Spans
 
 _log = logging.getLogger("intaglio.service")
 
@@ -63,6 +64,7 @@ class Service:
     serving: Serving
     refusals: Refusals
     figures: Figures = field(default_factory=Figures)
+    spans: Spans | None = None
     draining: bool = False
 
     async def record(self, event: Event) -> None:
@@ -117,12 +119,14 @@ def compose(home: Home, clock: Clock, place: int = 0) -> Service:
             give_up_lost(connection, home.chain, home.path, settings, clock.now())
     # No two processes wait for each other to append.
     chain = Chain(home.chain.actor, f"{settings.node}:{place}")
+    spans = _spans(settings)
     commits = Commits(
         home.engine,
         most_waiting=settings.limits.waiting_writes,
         patience_seconds=settings.database.patience_seconds,
+        spans=spans,
     )
-    lanes = Lanes("sign", settings.keys.signing_threads, home.patience_seconds)
+    lanes = Lanes("sign", settings.keys.signing_threads, home.patience_seconds, spans=spans)
     secret = home.keyring.secret(TOKEN_SECRET)
     trusted = settings.verification.ca_file
     limits = Limits()
@@ -178,7 +182,19 @@ def compose(home: Home, clock: Clock, place: int = 0) -> Service:
         engine.live.drop_beginning(SANDBOXED)
 
     sessions = Sessions(commits, secret, settings.token_lifetime, rates_of(settings.rates), changed, sandboxes_changed)
-    return Service(home, engine, sessions, serving, Refusals())
+    return Service(home, engine, sessions, serving, Refusals(), spans=spans)
+
+
+def _spans(settings: Settings) -> Spans | None:
+    if settings.tracing.endpoint is None:
+        return None
+    try:
+        # Who does not trace need not have it.
+        from intaglio.service.tracing import Tracing  # noqa: PLC0415
+    except ImportError as error:
+        reason = "needs more to be installed: pip install 'intaglio[tracing]'"
+        raise ContentRefused("Traces cannot be sent.", {"tracing.endpoint": reason}) from error
+    return Tracing(settings.tracing)
 
 
 @asynccontextmanager
@@ -227,6 +243,8 @@ async def running(home: Home, clock: Clock | None = None, place: int = 0) -> Asy
         await engine.commits.stop()
         engine.lanes.shutdown()
         engine.pool.close()
+        if service.spans is not None:
+            await service.spans.close()
         # The token is let go of by the process that ends: closing its sessions could hang.
         home.engine.dispose()
 
