@@ -1,7 +1,6 @@
 """A new version comes in while the old one serves: no request fails that is tried once more, and nothing is lost."""
 
 import itertools
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ import pytest
 from nodes import also_at, two_nodes
 from postgres import Server
 from served import JOHN_DOE, Partner, Served, make_partner
+from variants import SOURCE, variant
 
-SOURCE = Path(__file__).parents[2] / "src"
 DIGEST = "AB" * 32
 THREADS = 4
 
@@ -43,12 +42,9 @@ def store() -> Iterator[Server]:
 
 
 def newer(folder: Path, more: str = "") -> dict[str, str]:
-    """Make a version of the service with one migration more, and return the environment that runs it."""
-    shutil.copytree(SOURCE, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    versions = folder / "intaglio/database/migrations/versions"
-    before = max(path.name[:4] for path in versions.glob("0*.py"))
-    (versions / "9999_next.py").write_text(NEXT.format(before=before, more=more))
-    return {"PYTHONPATH": str(folder)}
+    """Make a version of the service with one migration more."""
+    before = max(path.name[:4] for path in (SOURCE / "intaglio/database/migrations/versions").glob("0*.py"))
+    return variant(folder, _9999_next=NEXT.format(before=before, more=more))
 
 
 class Load:

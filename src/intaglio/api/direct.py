@@ -11,8 +11,10 @@ import msgspec
 from intaglio.accounts.sessions import Caller
 from intaglio.api import problems
 from intaglio.api.authentication import caller
+from intaglio.api.peer import CONNECTION
 from intaglio.api.verification import presented
 from intaglio.errors import IntaglioError, Malformed
+from intaglio.ledger.entry import Event
 from intaglio.service.composition import Service
 from intaglio.signing.digest import Digest
 from intaglio.signing.identity import create_identity
@@ -76,8 +78,7 @@ class Direct:
         certificate, status = _pem(made.certificate), base64.b64encode(made.ocsp_response)
         return b'{"id":"%b","signing_cert":"%b","ocsp_response":"%b"}' % (made.id.encode(), certificate, status)
 
-    @staticmethod
-    async def _answer(scope: Any, send: Any, method: str, call: Any) -> None:
+    async def _answer(self, scope: Any, send: Any, method: str, call: Any) -> None:
         if scope["method"] == "OPTIONS":
             call.close()
             await send_answer(send, 204, ((b"allow", f"{method}, OPTIONS".encode()),), b"")
@@ -92,6 +93,13 @@ class Direct:
             await problems.send_answer(send, problems.of(error, scope))
         else:
             await send_answer(send, 200, (_CONTENT_TYPE, _NO_STORE), body)
+            if scope["extensions"][CONNECTION]["gone"]:
+                await self._undelivered(scope["state"])
+
+    async def _undelivered(self, state: Any) -> None:
+        """Have it on record that what the entries of a request tell of was made and reached nobody."""
+        now = self._service.engine.clock.now()
+        await self._service.record(Event(now, "response.undelivered", state.get("account"), None, state["request_id"]))
 
 
 def read_json(body: bytes) -> Any:

@@ -67,7 +67,10 @@ class Front:
             front = scope["client"] is None or within(scope["client"][0], self._peers)
             if self._vouches:
                 certificate, fault = _certificate(scope) if front else (None, "this is not the front's address")
-                scope["extensions"] = {CLIENT_CERTIFICATE: {"certificate": certificate, "fault": fault}}
+                scope["extensions"] = {
+                    **scope["extensions"],
+                    CLIENT_CERTIFICATE: {"certificate": certificate, "fault": fault},
+                }
             if front:
                 _take_address(scope)
         await self._app(scope, receive, send)

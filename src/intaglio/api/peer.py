@@ -2,7 +2,9 @@
 
 import msgspec
 
-# The key of the ASGI scope's extension that holds {"certificate": PeerCertificate | None, "fault": why there is none}.
+# Keys of the ASGI scope's extensions: of the one that holds {"gone": whether the connection has ended}, and of the one
+# that holds {"certificate": PeerCertificate | None, "fault": why there is none}.
+CONNECTION = "intaglio.connection"
 CLIENT_CERTIFICATE = "intaglio.client_certificate"
 
 

@@ -67,6 +67,12 @@ class Chain:
             _insert.run(connection, [_row(entry) for entry in entries])
         return entries
 
+    def last(self, connection: Connection) -> tuple[int, str] | None:
+        """Return the number and the kind of the last entry, None in a chain that has none."""
+        query = select(ledger.c.sequence, ledger.c.kind).where(ledger.c.chain == self.name)
+        found = connection.execute(query.order_by(desc(ledger.c.sequence)).limit(1)).one_or_none()
+        return None if found is None else (found.sequence, found.kind)
+
     def begun(self, connection: Connection) -> bool:
         """Return whether the chain has its first entry."""
         first = select(ledger.c.sequence).where(ledger.c.chain == self.name, ledger.c.sequence == 1)

@@ -15,7 +15,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from intaglio.api.peer import CLIENT_CERTIFICATE, PeerCertificate
+from intaglio.api.peer import CLIENT_CERTIFICATE, CONNECTION, PeerCertificate
 from intaglio.server.cork import Cork
 from intaglio.server.limits import Limits, fault, field_bytes
 from intaglio.server.refusal import Refusal, response
@@ -49,7 +49,8 @@ class LimitedProtocol(HttpToolsProtocol):
         # uvicorn has its parser drop what follows a request with `Connection: close`, as RFC 9112 §9.6 asks.
         super().__init__(config, server_state, app_state, _loop)
         self._extensions: dict[str, dict[str, object]] = {
-            CLIENT_CERTIFICATE: {"certificate": None, "fault": "is missing"}
+            CONNECTION: {"gone": False},
+            CLIENT_CERTIFICATE: {"certificate": None, "fault": "is missing"},
         }
         self._phase = Phase.IDLE
         self._deadline: asyncio.TimerHandle | None = None
@@ -85,6 +86,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting, and tell the application that runs."""
         self._ended = True
+        self._extensions[CONNECTION]["gone"] = True
         self._disarm()
         self._cancel_write_deadline()
         self._unset_keepalive_if_required()

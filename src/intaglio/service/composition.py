@@ -52,6 +52,7 @@ from intaglio.spans import Spans
 _log = logging.getLogger("intaglio.service")
 
 _HOUSEKEEPING_SECONDS = 5.0
+_ENDED = "service.ended"
 
 
 @dataclass(slots=True)
@@ -206,8 +207,7 @@ async def running(home: Home, clock: Clock | None = None, place: int = 0) -> Asy
     await service.sessions.refresh()
     await refresh(home, engine, service.serving)
     await engine.commits.write(engine.stamps.begin)
-    started = {"version": __version__, "clock": home.settings.clock.source}
-    await service.record(Event(engine.clock.now(), "service.started", details=started))
+    await engine.commits.write(partial(_begun, service))
     timekeeping = Timekeeping(home.settings.clock, engine.clock, engine.trust, service.record)
     await timekeeping.check()
     tenure = Tenure(home.engine, OFFICE)
@@ -238,6 +238,7 @@ async def running(home: Home, clock: Clock | None = None, place: int = 0) -> Asy
         await asyncio.to_thread(tenure.stop)
         with suppress(StoreUnavailable):
             await _sum_up(service, all_of_them=True)
+            await service.record(Event(engine.clock.now(), _ENDED))
         timekeeping.end()
         await engine.prover.close()
         await engine.commits.stop()
@@ -247,6 +248,17 @@ async def running(home: Home, clock: Clock | None = None, place: int = 0) -> Asy
             await service.spans.close()
         # The token is let go of by the process that ends: closing its sessions could hang.
         home.engine.dispose()
+
+
+def _begun(service: Service, connection: Connection) -> None:
+    """Write that the service has begun and, unless it had ended before, after which entry it was cut off."""
+    engine = service.engine
+    details: dict[str, object] = {"version": __version__, "clock": service.home.settings.clock.source}
+    last = engine.chain.last(connection)
+    if last is not None and last[1] != _ENDED:
+        # What was written until then may have reached nobody.
+        details["interrupted_after"] = last[0]
+    engine.chain.append(connection, [Event(engine.clock.now(), "service.started", details=details)])
 
 
 async def _sum_up(service: Service, *, all_of_them: bool = False) -> None:
