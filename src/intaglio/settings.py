@@ -16,6 +16,8 @@ import msgspec
 from intaglio.errors import Conflict, ContentRefused, KeyUnavailable
 
 FILE_NAME = "intaglio.toml"
+# What says where a secret is.
+_SECRET = frozenset({"env", "file", "credential"})
 # user:password@ before the host, or a parameter of libpq.
 _PASSWORD = re.compile(r"^//[^/?#@:]*:[^@]*@|[?&]password=")
 
@@ -57,7 +59,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`master_key` is `file:PATH` (relative to the home folder) or `env:NAME`, 32 bytes as 64 hex characters."""
+    """`master_key` is 32 bytes as 64 hex characters, in `file:PATH` of the home, `env:` or `credential:NAME`."""
 
     master_key: str = "file:master.key"
     live_keys: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 4096
@@ -104,7 +106,7 @@ class HsmSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     module: Annotated[str, msgspec.Meta(min_length=1)]
-    pin: Annotated[str, msgspec.Meta(pattern="^(file|env):.+")]
+    pin: Annotated[str, msgspec.Meta(pattern="^(file|env|credential):.+")]
     token_label: str | None = None
     token_serial: str | None = None
     timeout_seconds: Annotated[int, msgspec.Meta(ge=1, le=600)] = 10
@@ -335,10 +337,10 @@ def load(home: Path) -> Settings:
 def fault_of_database(reference: str) -> str | None:
     """Return what keeps a database's URL, or where it is read from, out of the settings: a password, above all."""
     scheme, _, rest = reference.partition(":")
-    if scheme in {"env", "file"} and rest:
+    if scheme in _SECRET and rest:
         return None
     if scheme not in {"sqlite", "postgresql"} or not rest.startswith("//"):
-        return "must be sqlite:///PATH, postgresql://…, env:NAME or file:PATH"
+        return "must be sqlite:///PATH, postgresql://…, env:NAME, file:PATH or credential:NAME"
     if _PASSWORD.search(rest):
         return "has a password in it: put the URL into a file (file:PATH, mode 0600) or a variable (env:NAME)"
     return None
@@ -353,7 +355,7 @@ def database_url(settings: Settings, home: Path) -> str:
     prefix = "sqlite:///"
     if url.startswith(prefix) and not url.startswith("sqlite:////"):
         return prefix + str((home / url.removeprefix(prefix)).resolve())
-    if url.startswith(("env:", "file:")):
+    if url.partition(":")[0] in _SECRET:
         found = _secret(url, home, "database.url", "the database's URL").strip()
         if not found:
             raise ContentRefused("The database URL cannot be used.", {"database.url": f"there is nothing at {url}"})
@@ -383,19 +385,25 @@ def hsm_pin(reference: str, home: Path) -> str:
 
 
 def secret_references(settings: Settings) -> dict[str, str]:
-    """Return where secrets are that lie open there, by key: `file:PATH` or `env:NAME`."""
+    """Return where secrets are that lie open there, by key: `file:PATH`, `env:NAME` or `credential:NAME`."""
     found = {"keys.master_key": settings.keys.master_key, "database.url": settings.database.url}
     if settings.hsm is not None:
         found["hsm.pin"] = settings.hsm.pin
-    return {key: reference for key, reference in found.items() if reference.startswith(("file:", "env:"))}
+    return {key: reference for key, reference in found.items() if reference.partition(":")[0] in _SECRET}
 
 
 def _secret(reference: str, home: Path, key: str, what: str) -> str:
     scheme, _, place = reference.partition(":")
     if scheme == "env":
         return os.environ.get(place, "")
-    if scheme != "file":
-        raise KeyUnavailable(f"{key} must be file:PATH or env:NAME")
+    if scheme not in _SECRET:
+        raise KeyUnavailable(f"{key} must be file:PATH, env:NAME or credential:NAME")
+    if scheme == "credential":
+        # Of this process alone, by its folder; the file's own mode says what its access list allows (systemd.exec(5)).
+        try:
+            return (Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / Path(place).name).read_text("utf-8")
+        except (OSError, ValueError) as error:
+            raise KeyUnavailable(f"{what} is not among this process's credentials, as {place}") from error
     path = home / place
     try:
         text = path.read_text(encoding="utf-8")

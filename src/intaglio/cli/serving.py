@@ -16,6 +16,7 @@ from intaglio.accounts.credentials import pem_chain
 from intaglio.api import app as doors
 from intaglio.api.front import Front, Networks
 from intaglio.api.gate import refusal
+from intaglio.cli.supervisor import notify
 from intaglio.cli.terminal import say
 from intaglio.cli.workers import workers
 from intaglio.keys.priority import wait_turns
@@ -71,8 +72,13 @@ async def _serve(home: Home, processes: int, *, as_json: bool) -> None:
                 then="intaglio account create --help",
             )
             logging.getLogger("intaglio").info("serving", extra={"api": api_url, "public": settings.public.url})
+            notify("READY=1")
 
-        await _listen(service, 0, sockets, ready, end_workers)
+        def drain() -> None:
+            notify("STOPPING=1")
+            end_workers()
+
+        await _listen(service, 0, sockets, ready, drain)
 
 
 async def _serve_beside(home: Home, place: int, sockets: Sequence[socket.socket], told: Callable[[], None]) -> None:
