@@ -270,9 +270,21 @@ class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LedgerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Signed heads of the ledger: `heads` is the folder that they are appended to, relative to the home."""
+    """Signed heads of the ledger, and where they go; files and folders are relative to the home.
+
+    `heads` is the folder that they are appended to, `webhook` is where the newest is posted to. `foreign_tsa` stamps
+    heads, too, by certificates under `foreign_tsa_roots` (PEM). `ca_file` (PEM) is in place of the system's CAs.
+    """
 
     heads: str = "heads"
+    webhook: Annotated[str, msgspec.Meta(pattern="^https://[!-~]{3,1000}$")] | None = None
+    foreign_tsa: Annotated[str, msgspec.Meta(pattern="^https?://[!-~]{3,240}$")] | None = None
+    foreign_tsa_roots: str | None = None
+    ca_file: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.foreign_tsa is None) != (self.foreign_tsa_roots is None):
+            raise ValueError("foreign_tsa and foreign_tsa_roots need each other")
 
 
 class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

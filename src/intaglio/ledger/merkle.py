@@ -12,6 +12,7 @@ HASH_BYTES = 32
 WIDTH = 256
 _HEIGHT = 8
 TILE_BYTES = WIDTH * HASH_BYTES
+_MOST_KNOWN = 10_000
 
 # Returns the tile of a level and index.
 ReadTile = Callable[[int, int], bytes]
@@ -68,8 +69,11 @@ def root(read: ReadTile, size: int) -> bytes:
     return _range_root(read, 0, size) if size else hashlib.sha256().digest()
 
 
-def path(read: ReadTile, index: int, size: int) -> list[bytes]:
-    """Return the inclusion proof of a leaf in the tree of the first `size`, from the leaf up (RFC 9162 §2.1.3.1)."""
+def path(read: ReadTile, index: int, size: int, known: dict[Place, bytes] | None = None) -> list[bytes]:
+    """Return the inclusion proof of a leaf in the tree of the first `size`, from the leaf up (RFC 9162 §2.1.3.1).
+
+    `known` holds what was computed before, by beginning and length, for who proves many leaves of one tree.
+    """
     if not 0 <= index < size:
         raise ValueError(f"leaf {index} is not in a tree of {size}")
     found: list[bytes] = []
@@ -77,12 +81,22 @@ def path(read: ReadTile, index: int, size: int) -> list[bytes]:
     while length > 1:
         left = _split_at(length)
         if index < begin + left:
-            found.append(_range_root(read, begin + left, length - left))
+            found.append(_known(read, begin + left, length - left, known))
             length = left
         else:
-            found.append(_range_root(read, begin, left))
+            found.append(_known(read, begin, left, known))
             begin, length = begin + left, length - left
     return found[::-1]
+
+
+def _known(read: ReadTile, begin: int, length: int, known: dict[Place, bytes] | None) -> bytes:
+    if known is None:
+        return _range_root(read, begin, length)
+    if (begin, length) not in known:
+        if len(known) > _MOST_KNOWN:
+            known.clear()
+        known[begin, length] = _range_root(read, begin, length)
+    return known[begin, length]
 
 
 def root_by_path(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -24,22 +23,18 @@ class _Line(msgspec.Struct, frozen=True):
     head: str | None = None
 
 
-async def keep_head(folder: Path, head: Signed) -> None:
-    """Append a head to the file of its day, durably; that it cannot be is logged."""
-    await _keep(folder, head.at, head.size, {"head": head.note})
+def line_of(one: Signed | Stamp) -> bytes:
+    """Return the line that a head, or a stamp on one, is kept as."""
+    told = {"head": one.note} if isinstance(one, Signed) else {"authority": one.authority, "stamp": one.token}
+    return msgspec.json.encode({"at": one.at, "size": one.size, **told}) + b"\n"
 
 
-async def keep_stamp(folder: Path, stamp: Stamp) -> None:
-    """Append a stamp on a head, too."""
-    await _keep(folder, stamp.at, stamp.size, {"authority": stamp.authority, "stamp": stamp.token})
-
-
-async def _keep(folder: Path, at: datetime, size: int, told: dict[str, object]) -> None:
-    line = msgspec.json.encode({"at": at, "size": size, **told}) + b"\n"
+async def keep(folder: Path, one: Signed | Stamp) -> None:
+    """Append a head, or a stamp, to the file of its day, durably; that it cannot be is logged."""
     try:
-        await asyncio.to_thread(append, folder, f"{at:%Y-%m-%d}", line)
+        await asyncio.to_thread(append, folder, f"{one.at:%Y-%m-%d}", line_of(one))
     except OSError as error:
-        _log.error("the head of size %s, or a stamp on it, is not kept outside: %s", size, error)
+        _log.error("the head of size %s, or a stamp on it, is not kept outside: %s", one.size, error)
 
 
 def append(folder: Path, day: str, line: bytes) -> None:

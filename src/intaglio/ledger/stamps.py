@@ -24,7 +24,10 @@ stamps = Table(
 
 
 class Stamp(msgspec.Struct, frozen=True):
-    """A time-stamp token (DER) over the SHA-256 of the note of the head of `size`; `authority` is who made it."""
+    """A time-stamp token (DER) over the SHA-256 of the note of the head of `size`.
+
+    `authority` is who made it: a TSA of ours by its name, a foreign one by its URL.
+    """
 
     size: int
     authority: str
@@ -37,11 +40,10 @@ def add(connection: Connection, stamp: Stamp) -> None:
     connection.execute(stamps.insert().values(msgspec.structs.asdict(stamp)))
 
 
-def latest(connection: Connection, authority: str | None = None) -> Stamp | None:
-    """Return the stamp on the largest tree, of an authority if one is said."""
-    query = select(stamps).order_by(desc(stamps.c.size)).limit(1)
-    if authority is not None:
-        query = query.where(stamps.c.authority == authority)
+def latest(connection: Connection, *, foreign: bool = False) -> Stamp | None:
+    """Return the stamp on the largest tree, of ours or of foreign authorities."""
+    by_url = stamps.c.authority.contains("://", autoescape=True)
+    query = select(stamps).where(by_url if foreign else ~by_url).order_by(desc(stamps.c.size)).limit(1)
     row = connection.execute(query).one_or_none()
     return None if row is None else Stamp(*row)
 

@@ -31,6 +31,7 @@ from intaglio.ledger.entry import Event
 from intaglio.ledger.refusals import Refusals
 from intaglio.ledger.writer import Chain
 from intaglio.revocation.answers import Answers
+from intaglio.service.elsewhere import FOREIGN_SECONDS, WEBHOOK_SECONDS, post_heads, stamp_elsewhere
 from intaglio.service.figures import Figures
 from intaglio.service.following import follow, refresh
 from intaglio.service.heads import HEAD_SECONDS, sign_heads
@@ -286,5 +287,7 @@ def _works(service: Service) -> list[Work]:
         Work("the publication of lists", every, publish_due),
         Work("the signing of heads", HEAD_SECONDS, sign_heads(service.home, engine)),
         Work("the stamping of heads", STAMPING_SECONDS, stamp_heads(service.home, engine)),
+        Work("the webhook of heads", WEBHOOK_SECONDS, post_heads(service.home, engine)),
+        Work("the stamping of heads elsewhere", FOREIGN_SECONDS, stamp_elsewhere(service.home, engine)),
         Work("the erasure of evidence", every, partial(engine.prover.forget, engine.chain)),
     ]

@@ -121,7 +121,7 @@ class Heads:
             return False
         self._size = size
         self._covered |= {part.chain: part.last for part in found.taken}
-        await outside.keep_head(self._folder, head)
+        await outside.keep(self._folder, head)
         return size - found.before >= _MOST
 
     def _look(self, connection: Connection) -> Round | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from sqlalchemy import Connection
 
-from intaglio.errors import Malformed
+from intaglio.errors import Conflict, Malformed
 from intaglio.ledger import outside, stamps, tree
 from intaglio.ledger.entry import Event
 from intaglio.ledger.stamps import STAMPED, Stamp
@@ -70,18 +70,19 @@ async def stamp(home: Home, engine: Engine, head: Signed, now: datetime) -> None
         stamps.add(connection, made)
 
     await engine.commits.write(write)
-    await outside.keep_stamp(home.path / home.settings.ledger.heads, made)
+    await outside.keep(home.path / home.settings.ledger.heads, made)
 
 
 def judge(home: Home) -> Callable[[Stamp, str], None]:
     """Return what raises `Malformed` unless a stamp is over a head's note, and by an authority under a root here."""
-    trusted = roots(home.path)
+    ours = roots(home.path)
+    foreign = foreign_roots(home)
 
     def check(made: Stamp, note: str) -> None:
         found = token.opened(made.token)
         if found.imprint != imprint(note):
             raise Malformed("The time-stamp is over another head.", {"stamp": "has another imprint"})
-        token.check_chain(found, trusted)
+        token.check_chain(found, foreign if "://" in made.authority else ours)
 
     return check
 
@@ -90,3 +91,14 @@ def roots(home: Path) -> Sequence[x509.Certificate]:
     """Return the certificates of this home's roots."""
     found = [x509.load_pem_x509_certificate(path.read_bytes()) for path in sorted((home / "pki").glob("*.crt"))]
     return [one for one in found if one.issuer == one.subject]
+
+
+def foreign_roots(home: Home) -> Sequence[x509.Certificate]:
+    """Return the certificates that foreign time-stamps must lead to; raises `Conflict` if they cannot be read."""
+    place = home.settings.ledger.foreign_tsa_roots
+    if place is None:
+        return ()
+    try:
+        return x509.load_pem_x509_certificates((home.path / place).read_bytes())
+    except (OSError, ValueError) as error:
+        raise Conflict(f"{home.path / place} has no certificates.", {"ledger.foreign_tsa_roots": str(error)}) from error

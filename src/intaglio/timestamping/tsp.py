@@ -7,8 +7,8 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat import asn1
 
-from intaglio.errors import RequestRefused
-from intaglio.pki.der import element
+from intaglio.errors import Malformed, RequestRefused
+from intaglio.pki.der import element, elements, is_element
 from intaglio.pki.structures import AlgorithmIdentifier, Extension
 
 _MOST_BYTES = 4096
@@ -97,6 +97,23 @@ def read_request(encoded: bytes, policy: str) -> StampRequest:
     if request.nonce is not None and request.nonce.bit_length() > 512:
         raise StampRefused(PKIFailure.BAD_REQUEST, "the nonce is too long")
     return StampRequest(imprint, request.nonce, request.cert_req)
+
+
+def request(imprint: MessageImprint, nonce: int) -> bytes:
+    """Return a TimeStampReq, DER, that asks for the certificates, too."""
+    asked = TimeStampReq(
+        version=1, message_imprint=imprint, req_policy=None, nonce=nonce, cert_req=True, extensions=None
+    )
+    return asn1.encode_der(asked)
+
+
+def answered(response: bytes) -> bytes:
+    """Return the token of a TimeStampResp, DER; raises `Malformed` if there is none."""
+    parts = elements(response) if is_element(response, 32) else []
+    # granted, or granted with modifications (RFC 3161 §2.4.2)
+    if len(parts) != 2 or elements(parts[0])[:1] not in ([b"\x02\x01\x00"], [b"\x02\x01\x01"]):
+        raise Malformed("No time-stamp was given.", {"stamp": "the authority refused, or sent something else"})
+    return parts[1]
 
 
 def granted(token: bytes) -> bytes:
