@@ -292,6 +292,8 @@ class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     waiting_writes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2048
     connections: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2048
+    in_flight: Annotated[int, msgspec.Meta(ge=2, le=1_000_000)] = 128
+    handshakes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 200
     drain_seconds: Annotated[int, msgspec.Meta(ge=0, le=3600)] = 15
 
 

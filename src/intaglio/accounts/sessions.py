@@ -178,6 +178,11 @@ class Sessions:
                 self._certificates[sha256] = found
         return found
 
+    def account_of(self, sha256: str) -> str | None:
+        """Return whose a client certificate is, if that is known without asking the database."""
+        found = self._certificates.get(sha256)
+        return None if found is None else found.account_id
+
     @staticmethod
     def check_certificate(certificate: credentials.ClientCertificate, now: datetime) -> None:
         """Raise `Unauthenticated` unless the certificate is valid now: a connection outlives a revocation."""

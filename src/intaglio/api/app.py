@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
 from intaglio.api import metrics, problems, public, reference, sandbox, v2
+from intaglio.api.admission import Admission
 from intaglio.api.direct import Direct
 from intaglio.api.gate import Gate
 from intaglio.api.ocsp import Ocsp
@@ -65,13 +66,15 @@ def _litestar(service: Service, routes: list[Router | HTTPRouteHandler]) -> Lite
 def api(service: Service) -> Application:
     """Return the application of the mutual-TLS listener."""
     router = Router("/v2", route_handlers=[*v2.HANDLERS, *sandbox.HANDLERS, *reference.HANDLERS])
-    return _traced(Gate(Direct(_litestar(service, [router]), service), service, json_only=True), service)
+    doors = Admission(Direct(_litestar(service, [router]), service), service)
+    return _traced(Gate(doors, service, json_only=True), service)
 
 
 def public_pki(service: Service) -> Application:
     """Return the application of the public listener."""
     docs = Router("/v2", route_handlers=list(reference.HANDLERS))
-    return _traced(Gate(Ocsp(_litestar(service, [*public.HANDLERS, docs]), service), service, json_only=False), service)
+    doors = Admission(Ocsp(_litestar(service, [*public.HANDLERS, docs]), service), service)
+    return _traced(Gate(doors, service, json_only=False), service)
 
 
 def _traced(gate: Gate, service: Service) -> Application:

@@ -133,7 +133,7 @@ async def _listen(
     ]
     places = zip(_addresses(home), serving, sockets or repeat(None), strict=False)
     listeners = [
-        Listener(*address, app, limits, refusal, tls, most, shared, proxies)
+        Listener(*address, app, limits, refusal, tls, most, shared, proxies, settings.limits.handshakes)
         for address, (app, tls, proxies), shared in places
     ]
     if settings.metrics.port is not None:

@@ -31,6 +31,8 @@ _log = logging.getLogger("intaglio.server")
 _BACKLOG = 1024
 # Accepted between two turns of the event loop.
 _ACCEPTED_AT_ONCE = 64
+# Of TLS, beyond what the rate allows: what then goes on in between is kept waiting for less than a tenth of a second.
+_HANDSHAKES_AT_ONCE = 32
 # Without accepting, after the process ran out of file descriptors.
 _PAUSE_SECONDS = 0.2
 # For the database, the ledger and the threads that sign.
@@ -44,7 +46,8 @@ class Listener:
     """One address and the application behind it; `tls` None means plain HTTP, `port` 0 any free port.
 
     An absolute path to `bind` is a Unix socket. `shared` is a socket that is bound there already, at which other
-    processes accept connections, too. Connections from `proxies` begin with a PROXY header.
+    processes accept connections, too. Connections from `proxies` begin with a PROXY header. So many TLS `handshakes`
+    begin in a second.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Listener:
     connections: int = 2048
     shared: socket.socket | None = None
     proxies: Networks = ()
+    handshakes: int = 200
 
 
 def bind(name: str, address: str, port: int) -> socket.socket:
@@ -129,6 +133,8 @@ class Endpoint:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._warned = -_WARNING_SECONDS
         self._draining = False
+        # Until when the handshakes that began are paid for, by the loop's clock.
+        self._paid = 0.0
 
     @property
     def name(self) -> str:
@@ -188,23 +194,35 @@ class Endpoint:
     def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(self._at_once):
+            wait = self._paid - loop.time() - _HANDSHAKES_AT_ONCE / self._listener.handshakes
+            if wait > 0:
+                # Those that come wait in the kernel: a handshake costs as much as several signatures.
+                self._pause(wait)
+                return
             try:
                 connection, address = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
                 self._warn(f"cannot accept: {error.strerror}")
-                loop.remove_reader(self._socket)
-                self._timers["accept"] = loop.call_later(_PAUSE_SECONDS, loop.add_reader, self._socket, self._accept)
+                self._pause(_PAUSE_SECONDS)
                 return
             if self.busy() >= self._listener.connections:
                 connection.close()
                 self._warn("a connection was refused: as many as allowed are open")
                 continue
+            if self._listener.tls is not None:
+                self._paid = max(self._paid, loop.time()) + 1 / self._listener.handshakes
             connection.setblocking(False)
             arrival = loop.create_task(self._connect(connection, address[0] if address else ""))
             self._arrivals.add(arrival)
             arrival.add_done_callback(self._arrivals.discard)
+
+    def _pause(self, seconds: float) -> None:
+        """Accept nothing for so long."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._socket)
+        self._timers["accept"] = loop.call_later(seconds, loop.add_reader, self._socket, self._accept)
 
     async def _connect(self, connection: socket.socket, peer: str) -> None:
         tls, limits = self._listener.tls, self._listener.limits

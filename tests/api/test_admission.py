@@ -1,0 +1,125 @@
+"""What is more than the service can do is refused at once, and by whom it comes; nobody else is kept out."""
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from custody import init_options
+from intaglio.api.admission import Places
+from intaglio.database.engine import open_engine
+from served import JOHN_DOE, Partner, Served, free_port, make_partner, tls
+
+MOST = 9
+DIGEST = "AB" * 32
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=200))
+def test_no_more_have_places_than_there_are_and_who_comes_new_finds_one(steps: list[tuple[str, bool]]) -> None:
+    places, inside = Places(MOST), dict.fromkeys("abcdef", 0)
+    for source, leaves in steps:
+        if leaves and inside[source]:
+            places.leave(source)
+            inside[source] -= 1
+        elif not leaves:
+            entered = places.enter(source)
+            inside[source] += entered
+            # Who has the least is refused only if nothing is free.
+            assert entered or inside[source] >= min(inside.values()) + 1 or sum(inside.values()) == MOST
+        assert sum(inside.values()) <= MOST
+    one = max(inside, key=lambda source: inside[source])
+    for source, number in inside.items():
+        for _ in range(number):
+            places.leave(source)
+    # Alone, one has two thirds and no more.
+    assert [places.enter(one) for _ in range(MOST)].count(True) == 2 * MOST // 3
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    made = Served(tmp_path_factory.mktemp("admission") / "home", free_port(), free_port())
+    ports = ("--api-port", str(made.api_port), "--pki-port", str(made.pki_port), "--algorithm", "p-256")
+    made.intaglio("init", *ports, *init_options())
+    settings = made.home / "intaglio.toml"
+    settings.write_text(f"{settings.read_text()}\n[limits]\nin_flight = {MOST}\nhandshakes = 20\n")
+    made.start()
+    yield made
+    assert made.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def partners(service: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Partner]]:
+    folder = tmp_path_factory.mktemp("partners")
+    made = [make_partner(service, folder / name, "--kind", "individual", "--test") for name in ("noisy", "quiet")]
+    yield made
+    for one in made:
+        one.client.close()
+
+
+def test_while_the_store_is_slow_most_are_refused_at_once_and_others_are_let_in(
+    service: Served, partners: list[Partner]
+) -> None:
+    noisy, quiet = partners
+    identities = [one.post("/identity", JOHN_DOE).json()["id"] for one in partners]
+    store = open_engine(f"sqlite:///{service.home / 'intaglio.db'}")
+    asked: list[Future[httpx.Response]] = []
+    with ThreadPoolExecutor(32) as pool:
+        with store.connect() as holder:
+            holder.execute(text("SELECT 1"))  # begins, and takes the only lock
+            path = f"/identity/{identities[0]}/sign/{DIGEST}"
+            asked += [pool.submit(noisy.get, path) for _ in range(30)]
+            until = time.monotonic() + 4
+            while sum(one.done() for one in asked) < 24 and time.monotonic() < until:
+                time.sleep(0.02)
+            refused = [one.result() for one in asked if one.done()]
+            asked.append(pool.submit(quiet.get, f"/identity/{identities[1]}/sign/{DIGEST}"))
+            time.sleep(0.3)
+            assert not asked[-1].done()  # let in, it waits for the store
+        answers = [one.result() for one in asked]
+    store.dispose()
+    # Two thirds of the places are the noisy one's, and all of its others are told so while those wait.
+    assert len(refused) == 24
+    for one in refused:
+        assert (one.status_code, one.headers["retry-after"]) == (503, "2")
+        assert one.json()["errors"] == {"service": "is busy"}
+    assert [one.status_code for one in answers].count(200) == 7
+    assert answers[-1].status_code == 200
+    # All places are free again.
+    assert noisy.get(f"/identity/{identities[0]}/sign/{DIGEST}").status_code == 200
+
+
+def test_who_is_slow_to_send_takes_nobody_s_place(service: Served, partners: list[Partner]) -> None:
+    waiting = []
+    for _ in range(2 * MOST):
+        plain = socket.create_connection(("127.0.0.1", service.pki_port))
+        plain.sendall(
+            b"POST /tsa HTTP/1.1\r\nHost: x\r\nContent-Type: application/timestamp-query\r\nContent-Length: 60\r\n\r\nx"
+        )
+        waiting.append(plain)
+    assert httpx.get(f"{service.public}/ca/root.crt").status_code == 200
+    for plain in waiting:
+        plain.close()
+    assert partners[0].get("/trustchain").status_code == 200
+
+
+def test_handshakes_are_begun_as_fast_as_allowed_and_none_is_lost(service: Served, partners: list[Partner]) -> None:
+    """32 at once and 20 in each second after: 72 more take two seconds, and are all served."""
+    context = tls(service, partners[0].folder)
+    # What the fixtures connected is over.
+    time.sleep(1)
+
+    def connect(_: int) -> None:
+        plain = socket.create_connection(("127.0.0.1", service.api_port), timeout=20)
+        with context.wrap_socket(plain, server_hostname="localhost") as connection:
+            assert connection.version() == "TLSv1.3"
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(connect, range(72)))
+    assert time.monotonic() - began > 1.5
