@@ -14,7 +14,7 @@ from sqlalchemy import text
 from custody import init_options
 from intaglio.api.admission import Places
 from intaglio.database.engine import open_engine
-from served import JOHN_DOE, Partner, Served, free_port, make_partner, tls
+from served import JOHN_DOE, Partner, Served, free_port, make_partner
 
 MOST = 9
 DIGEST = "AB" * 32
@@ -47,7 +47,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     ports = ("--api-port", str(made.api_port), "--pki-port", str(made.pki_port), "--algorithm", "p-256")
     made.intaglio("init", *ports, *init_options())
     settings = made.home / "intaglio.toml"
-    settings.write_text(f"{settings.read_text()}\n[limits]\nin_flight = {MOST}\nhandshakes = 20\n")
+    settings.write_text(f"{settings.read_text()}\n[limits]\nin_flight = {MOST}\n")
     made.start()
     yield made
     assert made.stop() == 0
@@ -106,20 +106,3 @@ def test_who_is_slow_to_send_takes_nobody_s_place(service: Served, partners: lis
     for plain in waiting:
         plain.close()
     assert partners[0].get("/trustchain").status_code == 200
-
-
-def test_handshakes_are_begun_as_fast_as_allowed_and_none_is_lost(service: Served, partners: list[Partner]) -> None:
-    """32 at once and 20 in each second after: 72 more take two seconds, and are all served."""
-    context = tls(service, partners[0].folder)
-    # What the fixtures connected is over.
-    time.sleep(1)
-
-    def connect(_: int) -> None:
-        plain = socket.create_connection(("127.0.0.1", service.api_port), timeout=20)
-        with context.wrap_socket(plain, server_hostname="localhost") as connection:
-            assert connection.version() == "TLSv1.3"
-
-    began = time.monotonic()
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(connect, range(72)))
-    assert time.monotonic() - began > 1.5

@@ -129,7 +129,7 @@ def quick() -> Limits:
 
 @pytest.fixture
 def listening() -> Iterator[Callable[..., int]]:
-    """Start listeners in a thread: `listening(app=, limits=, tls=, connections=, bind=, proxies=)` returns the port."""
+    """Start listeners in a thread: `listening(app=, limits=, tls=, connections=, bind=, …)` returns the port."""
     loop = uvloop.new_event_loop()
     endpoints: list[Endpoint] = []
     thread = threading.Thread(target=loop.run_forever)
@@ -142,9 +142,10 @@ def listening() -> Iterator[Callable[..., int]]:
         connections: int = 64,
         bind: str = "127.0.0.1",
         proxies: Networks = (),
+        handshakes: int = 1000,
     ) -> int:
         async def opened() -> int:
-            listener = Listener("test", bind, 0, app, limits, _refusal, tls, connections, None, proxies)
+            listener = Listener("test", bind, 0, app, limits, _refusal, tls, connections, None, proxies, handshakes)
             endpoint = Endpoint(listener)
             endpoints.append(endpoint)
             endpoint.open()

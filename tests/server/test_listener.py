@@ -160,6 +160,25 @@ def test_handshakes_count_as_connections(pki: SimpleNamespace, mutual: Listen) -
     assert _get(port, _client(pki, pki.client))[0]["path"] == "/a"
 
 
+@pytest.mark.parametrize(("handshakes", "paced"), [(10, True), (1000, False)])
+def test_handshakes_begin_as_fast_as_allowed_and_none_is_lost(
+    pki: SimpleNamespace, mutual: Listen, handshakes: int, *, paced: bool
+) -> None:
+    """32 at once and 10 in a second: 20 more take two. The control is a listener that may begin more."""
+    port, context = mutual(handshakes=handshakes), _client(pki, pki.client)
+    began = time.monotonic()
+    waiting = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(52)]
+    try:
+        context.wrap_socket(waiting[0], server_hostname="127.0.0.1").close()
+        time.sleep(0.2)
+        # Half a second later, the first to be accepted would be closed for their silence.
+        assert _get(port, context)[0]["path"] == "/a"
+        assert (time.monotonic() - began > 1.8) == paced
+    finally:
+        for one in waiting:
+            one.close()
+
+
 def test_half_a_request_over_tls_is_cut_off_in_time(pki: SimpleNamespace, mutual: Listen) -> None:
     began = time.monotonic()
     with (
