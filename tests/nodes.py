@@ -24,6 +24,8 @@ def two_nodes(folder: Path, url: str, ready_keys: int, patience_seconds: int = 1
         )
         text = text.replace(f"port = {one.api_port}", f"port = {node.api_port}")
         pool = f"[pool.marks.rsa-2048]\nlow = {ready_keys}\nhigh = {ready_keys + 4}\n"
+        node.metrics_port = free_port()
+        pool += f"[metrics]\nport = {node.metrics_port}\n"
         settings.write_text(text.replace(f"port = {one.pki_port}", f"port = {node.pki_port}") + pool)
     one.intaglio("pool", "fill")
     return one, two

@@ -1,6 +1,7 @@
 """What Prometheus scrapes is what was done."""
 
 import hashlib
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -87,6 +88,18 @@ def test_requests_are_counted_by_what_they_asked_for_and_how_they_ended(served: 
     assert _of(done, "commit_writes_sum") >= _of(done, "commit_writes_count") >= 9
     assert _of(after, "requests_in_flight") == 1  # the scrape itself
     assert _of(after, "connections", listener="API") >= 1
+
+
+def test_connections_that_come_to_nothing_are_counted(served: Served) -> None:
+    before = _figures(served)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(f"http://127.0.0.1:{served.api_port}/")  # no TLS at all
+    with socket.create_connection(("127.0.0.1", served.pki_port), timeout=20) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert raw.recv(100).startswith(b"HTTP/1.1 400")
+    done = _figures(served) - before
+    assert _of(done, "failed_handshakes_total", listener="API") == 1
+    assert _of(done, "refusals_total", reason="Malformed request") == 1
 
 
 def test_an_account_is_told_of_once_most_of_its_quota_is_spent(served: Served, small: Partner) -> None:

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,11 @@ def certificate(identity: dict[str, str]) -> x509.Certificate:
     return x509.load_pem_x509_certificate(identity["signing_cert"].encode())
 
 
+def crl_number(service: Served) -> int:
+    found = x509.load_der_x509_crl(httpx.get(f"{service.public}/crl/test-issuing.crl").content)
+    return found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
 def opens(home: Home, key_id: str, database: Path) -> None:
     """Open an identity's key as it rests in a copy of the database, with what a home has."""
     row = sqlite3.connect(database).execute(
@@ -110,6 +116,12 @@ def test_a_backup_under_load_becomes_a_service_again(working: Served, partner: P
         for thread in threads:
             thread.join()
     later = partner.post("/identity", ADMINISTRATION).json()
+    number, serial = crl_number(working), f"{certificate(later).serial_number:x}"
+    working.intaglio("certificate", "revoke", serial, "--issuer", "test-issuing", "--reason", "keyCompromise")
+    until = time.monotonic() + 60
+    while (lost_number := crl_number(working)) == number and time.monotonic() < until:
+        time.sleep(0.1)
+    assert lost_number > number
 
     # What opens things is not in it.
     secrets = {(working.home / "master.key").read_text().strip().encode()}
@@ -171,6 +183,8 @@ def test_a_backup_under_load_becomes_a_service_again(working: Served, partner: P
             _verify(certificate(fresh.json()), bytes.fromhex(answer.json()["signature"]))
         issuer = x509.load_der_x509_certificate(httpx.get(f"{again.public}/ca/test-issuing.crt").content)
         revocation.ask(f"{again.public}/ocsp", certificate(alive), issuer, datetime.now(UTC), 10)
+        # No number of a list is given twice.
+        assert crl_number(again) > lost_number
         # What was issued after it is not known there: docs/operate/backup.md says what follows.
         with pytest.raises(UnexpectedAnswer, match="unknown"):
             revocation.ask(f"{again.public}/ocsp", certificate(later), issuer, datetime.now(UTC), 10)

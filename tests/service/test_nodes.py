@@ -146,6 +146,12 @@ def test_a_database_that_is_away_is_met_with_503_and_taken_up_again(
         else:
             store.pause()
             time.sleep(PATIENCE_SECONDS + 2)
+            # It is then that figures are wanted: what the database says is missing, and nothing else.
+            told = {sample.name: sample for sample in nodes[0].measured()}
+            assert told["intaglio_ready"].value == 0
+            assert told["intaglio_trouble"].labels["part"] == "database"
+            assert "intaglio_commit_writes_count" in told
+            assert "intaglio_pool_ready_keys" not in told
             store.pause(signal.SIGCONT)
         until = time.monotonic() + 20
         while len(signed) < before + 50 and time.monotonic() < until:

@@ -3,6 +3,7 @@
 import logging
 import random
 import time
+from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
@@ -13,6 +14,7 @@ from intaglio.ledger.entry import Event
 from intaglio.ledger.refusals import REFUSED, Source
 from intaglio.logs import AccessLog
 from intaglio.service.composition import Service
+from intaglio.service.figures import Figures
 
 _log = logging.getLogger("intaglio.api")
 _MOST_FIELDS = 16
@@ -80,7 +82,7 @@ class Gate:
             self._figures.ended(operation(scope["path"]), status, seconds)
             reason = state.get("reason")
             if status >= 400 or reason is not None:
-                self._figures.refusals[reason or problems.TITLES.get(status, str(status))] += 1
+                self._figures.refused(reason or problems.title(status))
             request = f"{scope['method']} {scope['path']}"
             self._access.tell(request, request_id, status, seconds, state.get("account"))
 
@@ -158,6 +160,11 @@ def _is_json(media_type: bytes) -> bool:
     return True
 
 
-def refusal(status: int, kind: str, description: str, request_id: str) -> bytes:
-    """Return the body with which a listener refuses what never became a request."""
-    return problems.body(status, request_id, description, {kind: description}, "")
+def refusal(figures: Figures) -> Callable[[int, str, str, str], bytes]:
+    """Return what makes, and counts, the body with which a listener refuses what never became a request."""
+
+    def refuse(status: int, kind: str, description: str, request_id: str) -> bytes:
+        figures.refused(problems.title(status))
+        return problems.body(status, request_id, description, {kind: description}, "")
+
+    return refuse

@@ -1,7 +1,7 @@
 """`GET /metrics`: how the service is doing, in the text format of Prometheus."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from intaglio.histogram import Histogram
 from intaglio.ledger.tree import Signed
 from intaglio.pki.hierarchy import State
 from intaglio.service.composition import Service
+from intaglio.service.figures import Listening
 from intaglio.service.stored import MOST_QUOTAS, QUOTA_SHARE, stored
 
 # What the database has to say is left out when it takes longer: it is then that the rest is wanted.
@@ -51,10 +52,7 @@ def _process(service: Service) -> list[Metric]:
     return [
         build,
         _gauge("intaglio_requests_in_flight", "Requests being answered.", service.figures.in_flight),
-        _labelled(
-            GaugeMetricFamily("intaglio_connections", "Open connections.", labels=["listener"]),
-            service.figures.connections(),
-        ),
+        *_listeners(service.figures.listeners),
         _gauge("intaglio_waiting_writes", "Writes that wait for the database.", engine.commits.waiting),
         _histogram("intaglio_commit_writes", "Writes in one commit.", engine.commits.sizes),
         _histogram("intaglio_commit_duration_seconds", "How long commits took.", engine.commits.durations),
@@ -74,6 +72,16 @@ def _process(service: Service) -> list[Metric]:
             pool.misses,
         ),
     ]
+
+
+def _listeners(found: Sequence[Listening]) -> Iterator[Metric]:
+    by = ["listener"]
+    opened = GaugeMetricFamily("intaglio_connections", "Open connections.", labels=by)
+    yield _labelled(opened, {one.name: one.busy() for one in found})
+    failed = CounterMetricFamily("intaglio_failed_handshakes", "Connections that did not get past TLS.", labels=by)
+    yield _labelled(failed, {one.name: one.failed_handshakes for one in found})
+    away = CounterMetricFamily("intaglio_turned_away_connections", "Connections beyond limits.connections.", labels=by)
+    yield _labelled(away, {one.name: one.turned_away for one in found})
 
 
 def _requests(service: Service) -> list[Metric]:

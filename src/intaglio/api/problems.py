@@ -88,6 +88,11 @@ def fields_of(error: errors.IntaglioError) -> dict[str, str]:
     return {part: "cannot be trusted now: try again" for kind, part in _FAULTS.items() if isinstance(error, kind)}
 
 
+def title(status: int) -> str:
+    """Return what a status is called."""
+    return TITLES.get(status, "Error")
+
+
 def body(status: int, request_id: str, description: str, fields: Mapping[str, str], path: str) -> bytes:
     """Return the encoded problem."""
     return msgspec.json.encode(
@@ -96,7 +101,7 @@ def body(status: int, request_id: str, description: str, fields: Mapping[str, st
             id=request_id,
             errors=dict(fields),
             type="about:blank",
-            title=TITLES.get(status, "Error"),
+            title=title(status),
             status=status,
             detail=description,
             instance=path,

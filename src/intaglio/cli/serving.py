@@ -123,7 +123,7 @@ async def _listen(
     home.certificate("client")  # says which file is missing, where OpenSSL would not
     chain = pem_chain(home.certificate("tls"), home.certificate("server"))
     context = tls_context(chain, home.keyring.key("tls"), certificate_path(home.path, "client"))
-    most, limits = settings.limits.connections, Limits()
+    most, limits, refuse = settings.limits.connections, Limits(), refusal(service.figures)
     front = settings.front or FrontSettings()
     api, public, peers = doors.api(service), doors.public_pki(service), _networks(front.peers)
     serving = [
@@ -133,16 +133,16 @@ async def _listen(
     ]
     places = zip(_addresses(home), serving, sockets or repeat(None), strict=False)
     listeners = [
-        Listener(*address, app, limits, refusal, tls, most, shared, proxies, settings.limits.handshakes)
+        Listener(*address, app, limits, refuse, tls, most, shared, proxies, settings.limits.handshakes)
         for address, (app, tls, proxies), shared in places
     ]
     if settings.metrics.port is not None:
         # Figures are of one process, so each has an address of its own for them.
         bound = settings.metrics.bind, settings.metrics.port + place
-        listeners.append(Listener("metrics", *bound, doors.measures(service), limits, refusal, None, most))
+        listeners.append(Listener("metrics", *bound, doors.measures(service), limits, refuse, None, most))
 
     def ready(endpoints: Sequence[Endpoint]) -> None:
-        service.figures.connections = lambda: {one.name: one.busy() for one in endpoints}
+        service.figures.listeners = endpoints
         # What exists now stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()

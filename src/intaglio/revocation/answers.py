@@ -252,7 +252,7 @@ class Answers:
             return latest_list(connection, issuer), revoked(connection, issuer)
 
         before, standings = await self._commits.read(look)
-        number = 1 if before is None else before.number + 1
+        number = crl.next_number(before, now)
         currency = self._responders[issuer].currency
         build = partial(crl.build, self._issuers[issuer], standings, number=number, now=now, currency=currency)
         fresh = await self._signed(issuer, now, build)

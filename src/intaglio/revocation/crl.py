@@ -13,6 +13,14 @@ from intaglio.pki.signature import signature_hash
 from intaglio.revocation.register import RevocationList, Standing
 
 
+def next_number(before: RevocationList | None, now: datetime) -> int:
+    """Return the number of the next CRL: the time in seconds since 1970, or one more than the number before.
+
+    So no number is given twice when a backup is put in the place of what had gone on since (RFC 5280 §5.2.3).
+    """
+    return max(int(now.timestamp()), 0 if before is None else before.number + 1)
+
+
 def build(
     issuer: Issuer, revoked: Sequence[Standing], *, number: int, now: datetime, currency: timedelta
 ) -> RevocationList:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    delete,
     desc,
     func,
     select,
@@ -354,6 +355,11 @@ def list_times(connection: Connection) -> list[tuple[str, datetime, datetime]]:
         )
     )
     return [(row.issuer, row.this_update, row.next_update) for row in rows]
+
+
+def forget_lists(connection: Connection, issuers: Collection[str]) -> None:
+    """Forget the CRLs of issuers that can make new ones, as they do as soon as there is none."""
+    connection.execute(delete(revocation_lists).where(revocation_lists.c.issuer.in_(issuers)))
 
 
 def publish_list(connection: Connection, entry: RevocationList) -> None:

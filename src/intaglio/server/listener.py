@@ -135,6 +135,9 @@ class Endpoint:
         self._draining = False
         # Until when the handshakes that began are paid for, by the loop's clock.
         self._paid = 0.0
+        # Connections, since it began to listen.
+        self.failed_handshakes = 0
+        self.turned_away = 0
 
     @property
     def name(self) -> str:
@@ -209,6 +212,7 @@ class Endpoint:
                 return
             if self.busy() >= self._listener.connections:
                 connection.close()
+                self.turned_away += 1
                 self._warn("a connection was refused: as many as allowed are open")
                 continue
             if self._listener.tls is not None:
@@ -241,6 +245,7 @@ class Endpoint:
                 ssl_shutdown_timeout=limits.close_seconds if tls else None,
             )
         except OSError as error:
+            self.failed_handshakes += 1
             cause = failed[0] if failed else error
             reason = getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or str(cause)
             _log.info("handshake failed", extra={"listener": self._listener.name, "peer": peer, "reason": reason})

@@ -21,6 +21,8 @@ from intaglio.database.snapshot import copy, file_of
 from intaglio.errors import Conflict, ContentRefused, StoreUnavailable
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain, heads
+from intaglio.pki.hierarchy import KeyPlace
+from intaglio.revocation.register import forget_lists
 from intaglio.service import roster
 from intaglio.service.home import operator
 from intaglio.service.lost import give_up_lost
@@ -81,8 +83,9 @@ def restore(backup: Path, home: Path, now: datetime) -> tuple[Manifest, int]:
     """Make the new folder `home` from a backup; return what it held, and how many epochs' keys were given up.
 
     1. nothing of the backup is missing, changed or added; 2. the home is made beside its place; 3. in the database,
-    which of PostgreSQL is restored before, keys are given up that nobody can open, and it is written that and from when
-    it was restored. Raises `Conflict`, `ContentRefused`, `StoreUnavailable`; then there is no `home`.
+    which of PostgreSQL is restored before, keys are given up that nobody can open, revocation lists are to be made
+    anew, and it is written that and from when it was restored. Raises `Conflict`, `ContentRefused`, `StoreUnavailable`;
+    then there is no `home`.
     """
     # 1
     manifest = _checked(backup)
@@ -122,6 +125,9 @@ def _tell_database(url: str, draft: Path, settings: Settings, manifest: Manifest
                 raise StoreUnavailable("the database is empty: restore it first")
             details = {"made_at": manifest.made_at, "made_by": manifest.made_by, "heads": manifest.heads}
             chain.append(connection, [Event(now, "service.restored", details=details)])
+            # There may have been newer ones: those to come have numbers above them.
+            here = [one.name for one in roster.read(draft).authorities if one.key == KeyPlace.HERE]
+            forget_lists(connection, here)
             return give_up_lost(connection, chain, draft, settings, now)
     finally:
         engine.dispose()

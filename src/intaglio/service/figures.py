@@ -1,7 +1,8 @@
 """What one process counts of its requests; the event loop alone writes, so it takes no locks."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
+from typing import Protocol
 
 from intaglio.histogram import DURATIONS, Histogram
 
@@ -16,6 +17,22 @@ class Operation:
         self.took = Histogram(DURATIONS)
 
 
+class Listening(Protocol):
+    """A listener that counts its connections: those open now, and since it began those that came to nothing."""
+
+    failed_handshakes: int
+    turned_away: int
+
+    @property
+    def name(self) -> str:
+        """What it is for."""
+        ...
+
+    def busy(self) -> int:
+        """Return how many connections are open."""
+        ...
+
+
 class Figures:
     """Counted since the process began."""
 
@@ -24,8 +41,11 @@ class Figures:
         # By the name of the error, or where there is none by the title of the status.
         self.refusals: Counter[str] = Counter()
         self.in_flight = 0
-        # Open ones of each listener.
-        self.connections: Callable[[], Mapping[str, int]] = dict
+        self.listeners: Sequence[Listening] = ()
+
+    def refused(self, reason: str) -> None:
+        """Count a refusal, or a failure."""
+        self.refusals[reason] += 1
 
     def ended(self, operation: str, status: int, seconds: float) -> None:
         """Count a request; 0 is the status of one that got no answer."""

@@ -40,7 +40,7 @@ def destroy_key(home: Home, name: str, now: datetime) -> None:
                 if member.is_ca and member.certified:
                     issuer = home.issuer(name)
                     before = register.latest_list(connection, name)
-                    number = 1 if before is None else before.number + 1
+                    number = crl.next_number(before, now)
                     end = home.certificate(name).not_valid_after_utc
                     last = crl.build(
                         issuer,
