@@ -1,4 +1,4 @@
-.PHONY: nightly refusals help setup packages demo test check lint bench serve clean
+.PHONY: tools nightly refusals help setup packages demo test check lint bench serve clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -14,6 +14,7 @@ WITH_KEYS := tests/signing tests/timestamping tests/api/test_walk.py tests/cli/t
 WITH_STORE := tests/api/test_walk.py tests/api/test_refusals.py tests/api/test_sandbox.py tests/cli/test_onboarding.py
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
+TOOLS := $(VENV)/tools
 export INTAGLIO_HOME ?= intaglio-home
 
 help: ## Show what can be made
@@ -29,10 +30,16 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
+$(TOOLS)/.locked: deploy/tools.lock $(STAMP)
+	@scripts/tools $(PYTHON) $(TOOLS)
+	@touch $@
+
+tools: $(TOOLS)/.locked ## Install what judges deployment files: helm, hadolint, schemas
+
 demo: $(STAMP) ## Sign a real contract for the long term (PDF=my.pdf takes yours, CUSTODY=softhsm keeps keys on a token)
 	@CUSTODY=$(CUSTODY) scripts/demo $(PDF)
 
-check: $(STAMP) lint ## Style, types, floors, all tests (CUSTODY=softhsm: keys on a token; DATABASE=postgresql)
+check: $(STAMP) $(TOOLS)/.locked lint ## Style, types, floors, all tests (CUSTODY=softhsm: keys on a token; DATABASE=postgresql)
 	@scripts/packages test
 	INTAGLIO_TEST_CUSTODY=$(CUSTODY) INTAGLIO_TEST_DATABASE=$(DATABASE) $(BIN)/pytest $(PARALLEL)
 

@@ -120,13 +120,14 @@ def init(
         bool, typer.Option("--offline-root", help="Make nothing of production: its root's key will be elsewhere.")
     ] = False,
     master_key: Annotated[
-        str, typer.Option(help="Where the master key is: file:PATH (made, 0600) or env:NAME (must be set).")
+        str,
+        typer.Option(help="Where the master key is: file:PATH (made, 0600); env: or credential:NAME (is there)."),
     ] = "file:master.key",
     database: Annotated[
         str | None,
         typer.Option(
             help="PostgreSQL in place of a file: postgresql://USER@HOST/NAME, or where the URL is, if it has a "
-            "password: env:NAME or file:/ABSOLUTE/PATH (0600).",
+            "password: env:NAME, credential:NAME or file:/ABSOLUTE/PATH (0600).",
             show_default="SQLite in the home",
         ),
     ] = None,
@@ -138,7 +139,7 @@ def init(
         str | None, typer.Option(help="Serial number of the token, where labels are not unique.", show_default="none")
     ] = None,
     hsm_pin: Annotated[
-        str, typer.Option(help="Where the token's PIN is: file:/ABSOLUTE/PATH (0600) or env:NAME.")
+        str, typer.Option(help="Where the token's PIN is: file:/ABSOLUTE/PATH (0600), env:NAME or credential:NAME.")
     ] = "env:INTAGLIO_HSM_PIN",
     hsm_identities: Annotated[
         Literal["wrapped", "resident"],

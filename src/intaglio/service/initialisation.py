@@ -26,7 +26,7 @@ from intaglio.service.home import TOKEN_SECRET, Home, certificate_path, open_hom
 from intaglio.service.roster import write
 from intaglio.settings import FILE_NAME, HsmSettings, fault_of_database
 
-_MASTER_KEY = re.compile(r"\A(?:file:[\w./-]{1,200}|env:[A-Za-z_]\w{0,100})\Z")
+_MASTER_KEY = re.compile(r"\A(?:file:[\w./-]{1,200}|env:[A-Za-z_]\w{0,100}|credential:[\w-]{1,100})\Z")
 # CN is `<name> TEST Document Signing CA OCSP Responder`, 64 characters at most (X.520).
 _MOST_NAME = 20
 
@@ -87,7 +87,7 @@ class Beginning(msgspec.Struct, frozen=True):
             "algorithm": None if self.algorithm in SIZES else f"must be one of {', '.join(SIZES)}",
             "issuing_algorithm": _fault_of_algorithm(self.issuing_algorithm),
             "tsa_algorithm": _fault_of_algorithm(self.tsa_algorithm),
-            "master_key": None if _MASTER_KEY.match(self.master_key) else "must be file:PATH or env:NAME",
+            "master_key": None if _MASTER_KEY.match(self.master_key) else "must be file:PATH, env: or credential:NAME",
             "bind": text.fault_of_ip_address(self.address),
             "pki_port": "must be another than the API's" if self.public_port == self.api_port else None,
             "database": _fault_of_database(self.database),
@@ -138,9 +138,9 @@ master_key = {quoted(self.master_key)}
 
 
 def _fault_of_pin(hsm: HsmSettings | None) -> str | None:
-    if hsm is None or re.match(r"\A(?:file:/.+|env:[A-Za-z_]\w*)\Z", hsm.pin):
+    if hsm is None or re.match(r"\A(?:file:/.+|env:[A-Za-z_]\w*|credential:[\w-]+)\Z", hsm.pin):
         return None
-    return "must be file:/ABSOLUTE/PATH or env:NAME"
+    return "must be file:/ABSOLUTE/PATH, env:NAME or credential:NAME"
 
 
 def _fault_of_database(reference: str | None) -> str | None:
