@@ -16,6 +16,7 @@ import typer
 from intaglio_client.batch import Job, jobs_for, sign_all
 from intaglio_client.client import AsyncClient, Client
 from intaglio_client.errors import ClientError, Refused, Unusable
+from intaglio_client.export import verify_export
 from intaglio_client.pdf import Level, Signing
 from intaglio_client.probe import as_json as probed_as_json
 from intaglio_client.probe import as_text as probed_as_text
@@ -229,6 +230,25 @@ def verify_a_receipt(
         plain = msgspec.json.format(msgspec.json.encode(report)).decode() if as_json_text else receipt_text(report)
         typer.echo(plain)
         _exit(report.verdict)
+
+
+@receipts.command("verify-export", epilog=EXIT_CODES)
+def verify_exported_lines(
+    file: Annotated[Path, typer.Argument(help="What `intaglio ledger export` wrote.")],
+    key: Annotated[Path, typer.Option(help="File with the ledger's key, NAME+ID+BASE64, had from elsewhere.")],
+    as_json_text: AsJson = False,
+) -> None:
+    """Check every line of an export of the ledger, offline: that it is in the tree that the ledger signed."""
+    with _errors_told():
+        line = read_file(key, "key of the ledger").decode("latin-1")
+        try:
+            with file.open("rb") as lines:
+                report = verify_export(lines, line)
+        except OSError as error:
+            raise Unusable(f"The export {file} cannot be read: {error.strerror}") from error
+        told = report.reason or f"{report.entries} entries are in the tree of {report.ledger}, signed {report.head_at}."
+        typer.echo(msgspec.json.encode(report).decode() if as_json_text else told)
+        _exit(Verdict.VALID if report.reason is None else Verdict.INVALID)
 
 
 def _exit(verdict: Verdict) -> None:

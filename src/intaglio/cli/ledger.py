@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
 from intaglio.database.engine import reading
 from intaglio.ledger import writer
@@ -17,14 +19,25 @@ from intaglio.ledger.examination import Examined, examine
 from intaglio.ledger.head import read_key
 from intaglio.ledger.outside import kept
 from intaglio.pki.text import visible
+from intaglio.service import export as exporting
 from intaglio.service import receipts
-from intaglio.service.heads import verifying_key
+from intaglio.service.heads import KEY_FILE, verifying_key
 from intaglio.service.home import open_home
+from intaglio.service.oversight import submit
+from intaglio.service.retention import Prune
 from intaglio.service.stamping import judge
 
 _TELL_SECONDS = 5.0
 
 app = typer.Typer(help="The ledger: what happened, in order, tamper-evident.", no_args_is_help=True)
+
+
+def _told(entry: writer.Recorded) -> dict[str, Any]:
+    if entry.body:
+        return msgspec.json.decode(entry.body)  # type: ignore[no-any-return]
+    columns = ("chain", "sequence", "at", "kind", "account_id", "reference", "request_id")
+    kept = {name: msgspec.to_builtins(getattr(entry, name)) for name in columns}
+    return {**kept, "actor": "(removed)", "details": {}}
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -49,7 +62,7 @@ def show(
     """Show the newest entries, oldest first."""
     with reading(open_home(home).engine) as connection:
         found = writer.latest(connection, most=most, account_id=account, kind=kind)
-    entries = [{**msgspec.json.decode(one.body), "hash": one.hash.hex()} for one in found]
+    entries = [{**_told(one), "hash": one.hash.hex()} for one in found]
     text = "\n".join(_line(entry) for entry in entries) or "There is no such entry."
     say(entries, text, as_json=as_json, then="intaglio ledger verify")
 
@@ -78,6 +91,7 @@ def verify(
 
 def _verified(found: Examined) -> str:
     heads = "\n".join(f"head of {name}: {head}" for name, head in found.heads.items())
+    removed = f", and of {found.removed} old ones the hash alone is left" if found.removed else ""
     outside = (
         f"{found.outside} heads from outside fit."
         if found.outside is not None
@@ -85,7 +99,8 @@ def _verified(found: Examined) -> str:
         "before or recomputed as a whole."
     )
     return (
-        f"{found.entries} entries hold, {found.leaves} of them in the tree.\n{heads}\nroot of the tree: {found.root}\n"
+        f"{found.entries} entries hold, {found.leaves} of them in the tree{removed}.\n{heads}\n"
+        f"root of the tree: {found.root}\n"
         f"{found.signed_heads} signed heads and {found.stamps} time-stamps on them hold.\n{outside}"
     )
 
@@ -122,3 +137,46 @@ def prove(
     else:
         out.write_bytes(receipt)
         note(f"Written to {out}. Verify it: intaglio-client receipt verify {out} --key FILE --trust ROOT")
+
+
+@app.command()
+@command
+def export(
+    out: Annotated[Path, typer.Option(help="File to write; what is in it may be removed from the ledger later.")],
+    since: Annotated[datetime | None, typer.Option(help="From this moment on, UTC.", show_default="all")] = None,
+    until: Annotated[datetime | None, typer.Option(help="Before this moment, UTC.", show_default="all")] = None,
+    chain_name: Annotated[str | None, typer.Option("--chain", help="Only this chain.", show_default="all")] = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Write entries as JSON lines, each with a proof under the signed head in the first line."""
+    opened = open_home(home)
+    with out.open("xb") as file:
+        found = exporting.export(opened, file, since=_utc(since), until=_utc(until), chain=chain_name)
+        exporting.flushed(file)
+    exporting.record(opened, found, datetime.now(UTC))
+    text = f"{found.entries} entries written to {out}.\nSHA-256: {found.sha256}"
+    then = f"intaglio-client receipt verify-export {out} --key {home / KEY_FILE}"
+    say(found, text, as_json=as_json, then=then)
+
+
+@app.command()
+@command
+def prune(
+    before: Annotated[datetime, typer.Option(help="Entries before this moment, UTC, lose their bodies.")],
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask for old entries of the day's business to lose what they say; hashes stay, and every proof holds.
+
+    They must have been exported, and be under a time-stamped head.
+    """
+    asked = Prune(before.replace(tzinfo=UTC))
+    outcome = submit(open_home(home), key_of(acting, secret), "ledger.prune", asked, datetime.now(UTC))
+    told(outcome, outcome.result, "Done.", as_json=as_json)
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    return None if at is None else at.replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from intaglio.errors import Conflict, Malformed
-from intaglio.ledger import stamps, tree
+from intaglio.ledger import retention, stamps, tree
 from intaglio.ledger.head import VerifyingKey, opened
 from intaglio.ledger.merkle import HASH_BYTES, WIDTH, Frontier, leaf_hash, tile_root
 from intaglio.ledger.stamps import Stamp
@@ -27,12 +27,13 @@ class Outside(msgspec.Struct, frozen=True):
 
 
 class Examined(msgspec.Struct, frozen=True):
-    """What held: how many entries, how many of them are in the tree, and how many heads, here and outside.
+    """What held: how many entries, how many have lost their bodies, how many are in the tree, how many heads.
 
     `heads` are the last hashes of the chains (hex), `root` is the tree's; `outside` None if no heads were given.
     """
 
     entries: int
+    removed: int
     heads: dict[str, str]
     leaves: int
     root: str
@@ -46,7 +47,7 @@ class _Examination:
         self._connection = connection
         self._key = key
         self._tell = tell
-        self.follower = Follower()
+        self.follower = Follower(retention.pruned(connection))
         self.frontier = Frontier()
         self.signed_heads = 0
         self._tile = b""
@@ -137,6 +138,7 @@ class _Examination:
         self.signed_heads += 1
 
     def _end(self) -> None:
+        self.follower.finish()
         if self._first is not None:
             raise Conflict(f"the head over the first {self.frontier.size} entries is missing", {"head": "missing"})
         if self._next_head is not None:
@@ -163,6 +165,7 @@ def examine(
     verified = work.follower.verified()
     return Examined(
         entries=verified.entries,
+        removed=work.follower.removed,
         heads=verified.heads,
         leaves=work.frontier.size,
         root=work.frontier.root().hex(),

@@ -201,6 +201,17 @@ def ranges(connection: Connection) -> Iterator[Range]:
     return (Range(*row) for row in rows)
 
 
+def parts(connection: Connection, chain: str, first: int, last: int) -> list[Range]:
+    """Return which of the entries `first` to `last` of a chain are which leaves."""
+    query = select(leaves).where(leaves.c.chain == chain, leaves.c.last >= first, leaves.c.first <= last)
+    found = [Range(*row) for row in connection.execute(query.order_by(leaves.c.first))]
+    return [
+        Range(one.leaf + begin - one.first, chain, begin, min(last, one.last))
+        for one in found
+        for begin in (max(first, one.first),)
+    ]
+
+
 def leaf_of(connection: Connection, chain: str, sequence: int) -> int | None:
     """Return which leaf an entry is, None if it is none yet."""
     query = select(leaves).where(leaves.c.chain == chain, leaves.c.first <= sequence)

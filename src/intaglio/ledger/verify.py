@@ -1,13 +1,15 @@
 """Checking the chain: any change, gap or reordering is found and the first bad entry named."""
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 import msgspec
 
 from intaglio.errors import Conflict
 from intaglio.ledger.entry import GENESIS, entry_hash
+from intaglio.ledger.retention import Pruned, Tally, is_prunable
 from intaglio.ledger.writer import Recorded
 
 
@@ -31,11 +33,17 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 class Follower:
-    """Follows chains entry by entry; `heads` are the number and hash of the last entry of each."""
+    """Follows chains entry by entry; `heads` are the number and hash of the last entry of each.
 
-    def __init__(self) -> None:
+    `pruned` says up to where entries may have lost their bodies; `removed` counts those that have.
+    """
+
+    def __init__(self, pruned: Mapping[str, Pruned] = MappingProxyType({})) -> None:
         self.entries = 0
+        self.removed = 0
         self.heads: dict[str, tuple[int, bytes]] = {}
+        self._pruned = pruned
+        self._tallies = {chain: Tally(one.through) for chain, one in pruned.items()}
 
     def entry(self, entry: Recorded) -> None:
         """Take in the next entry of its chain; raises `Conflict` naming the first that does not hold."""
@@ -46,18 +54,40 @@ class Follower:
             raise Conflict(f"entry {missing} is missing", {missing: f"missing: {place} is out of sequence"})
         if not hmac.compare_digest(entry.previous, previous):
             raise Conflict(f"entry {place} does not follow the one before it", {place: "previous"})
-        if not hmac.compare_digest(entry.hash, entry_hash(previous, entry.body)):
-            raise Conflict(f"entry {place} was changed", {place: "hash"})
-        written = msgspec.json.decode(entry.body, type=_Written)
-        for column in _Written.__struct_fields__:
-            if getattr(written, column) != getattr(entry, column):
-                raise Conflict(f"entry {place} says another {column} than its body", {place: column})
+        tally = self._tallies.get(entry.chain)
+        within = tally is not None and entry.sequence <= tally.through
+        if entry.body:
+            _check_body(entry, place)
+        elif not within or not is_prunable(entry.kind, entry.body):
+            raise Conflict(f"entry {place} has lost its body", {place: "no entry says that it may"})
+        else:
+            self.removed += 1
+        if tally is not None and within and is_prunable(entry.kind, entry.body):
+            tally.take(entry.hash)
         self.heads[entry.chain] = (entry.sequence, entry.hash)
         self.entries += 1
+
+    def finish(self) -> None:
+        """Check that those without a body are those on record; raises `Conflict`."""
+        for chain, tally in self._tallies.items():
+            if tally.done() != self._pruned[chain]:
+                raise Conflict(
+                    f"the entries of {chain} that have lost their bodies are not those on record",
+                    {f"{chain}/1 to {tally.through}": "not what ledger.pruned tells of"},
+                )
 
     def verified(self) -> Verified:
         """Return what held so far."""
         return Verified(self.entries, {chain: head.hex() for chain, (_, head) in self.heads.items()})
+
+
+def _check_body(entry: Recorded, place: str) -> None:
+    if not hmac.compare_digest(entry.hash, entry_hash(entry.previous, entry.body)):
+        raise Conflict(f"entry {place} was changed", {place: "hash"})
+    written = msgspec.json.decode(entry.body, type=_Written)
+    for column in _Written.__struct_fields__:
+        if getattr(written, column) != getattr(entry, column):
+            raise Conflict(f"entry {place} says another {column} than its body", {place: column})
 
 
 def verify(entries: Iterable[Recorded]) -> Verified:

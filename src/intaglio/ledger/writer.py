@@ -193,6 +193,20 @@ def of_request(connection: Connection, request_id: str) -> list[Recorded]:
     return [Recorded(*row) for row in connection.execute(query)]
 
 
+def between(connection: Connection, chain: str, first: int, last: int) -> Iterator[Recorded]:
+    """Yield the entries of a chain from `first` to `last`."""
+    query = select(ledger).where(ledger.c.chain == chain, ledger.c.sequence.between(first, last))
+    rows = connection.execute(query.order_by(ledger.c.sequence), execution_options={"yield_per": 1000})
+    return (Recorded(*row) for row in rows)
+
+
+def first_since(connection: Connection, chain: str, since: datetime) -> int | None:
+    """Return the number of the first entry of a chain that is not older; the whole chain is looked at."""
+    query = select(func.min(ledger.c.sequence)).where(ledger.c.chain == chain, ledger.c.at >= since)
+    found: int | None = connection.execute(query).scalar_one()
+    return found
+
+
 def latest(
     connection: Connection, *, most: int, account_id: str | None = None, kind: str | None = None
 ) -> list[Recorded]:

@@ -116,6 +116,8 @@ def _found(connection: Connection, about: str) -> list[Recorded]:
         epochs = {str(_details(one)["epoch"]) for one in created}
         ended = [one for epoch in epochs for one in writer.entries(connection, epoch, "epoch.destroyed")]
         found += [*created, *destroyed, *ended]
+    if any(not one.body for one in found):
+        raise Conflict("What it said was removed from the ledger.", {"id": "is in a file that was exported before"})
     return list({(one.chain, one.sequence): one for one in found}.values())
 
 

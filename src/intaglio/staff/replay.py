@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from intaglio.errors import ContentRefused
+from intaglio.ledger.retention import is_prunable
 from intaglio.ledger.writer import Recorded
 from intaglio.staff.approvals import State
 from intaglio.staff.guarded import LOOKED_AT, Guard
@@ -257,6 +258,9 @@ def replay(entries: Iterable[Recorded], chain: str) -> Replayed:
 def _findings(state: _Replay, entries: Iterable[Recorded], chain: str) -> Iterator[Finding]:
     for recorded in entries:
         if not recorded.kind.startswith((*_KINDS, *LOOKED_AT)):
+            continue
+        # What may lose its body says nothing here; that no other has is for `ledger verify`.
+        if not recorded.body and is_prunable(recorded.kind, recorded.body):
             continue
         place = f"{recorded.chain}/{recorded.sequence}"
         if recorded.chain != chain:

@@ -68,6 +68,8 @@ RIGHTS: Mapping[str, Right] = {
     "authority.import-crl": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "crl.imported", "certificate.revoked"),
     "authority.renew": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "certificate.issued", "authority.installed"),
     "authority.ceremony": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "ceremony.allowed"),
+    # Of the ledger: old entries lose their bodies.
+    "ledger.prune": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "ledger.pruned"),
     # Of what certificates look like, and of who may call them qualified.
     "profile.add": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "profile.added"),
     "profile.resume": _two({_OPERATOR, _SECURITY}, {_SECURITY}, "profile.resumed"),
