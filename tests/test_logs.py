@@ -146,16 +146,28 @@ def test_the_access_log_writes_the_lines_of_a_turn_together_and_without_secrets(
     async def answer() -> None:
         log, silent = AccessLog(wanted=True), AccessLog(wanted=False)
         for path in (f"/v2/{_SECRET}", "/v2/plain", f"/v2/{_JWT}"):
-            log.tell(f"GET {path}", "r1", 200, 0.0125, "a1")
-            silent.tell(f"GET {path}", "r1", 200, 0.0125, "a1")
+            log.tell(f"GET {path}", "r1", 200, 0.0125, "a1", "other")
+            silent.tell(f"GET {path}", "r1", 200, 0.0125, "a1", "other")
         assert capsys.readouterr().err == ""
         await asyncio.sleep(0)
         lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
         paths = (f"/v2/{STRUCK}", "/v2/plain", f"/v2/{STRUCK}")
         assert [line["message"] for line in lines] == [f"GET {path}" for path in paths]
         assert {(line["milliseconds"], line["account"], line["status"]) for line in lines} == {(12.5, "a1", 200)}
-        log.tell("GET /later", "r2", 404, 0.001, None)
+        log.tell("GET /later", "r2", 404, 0.001, None, "other", "NotFound")
         await asyncio.sleep(0)
-        assert json.loads(capsys.readouterr().err)["message"] == "GET /later"
+        line = json.loads(capsys.readouterr().err)
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z", line.pop("time"))
+        assert line == {
+            "level": "INFO",
+            "logger": "intaglio.access",
+            "message": "GET /later",
+            "operation": "other",
+            "request_id": "r2",
+            "status": 404,
+            "milliseconds": 1.0,
+            "account": None,
+            "reason": "NotFound",
+        }
 
     asyncio.run(answer())

@@ -65,8 +65,8 @@ class JsonFormatter(logging.Formatter):
         return struck(text)
 
 
-class Answered(msgspec.Struct, frozen=True):
-    """The line of one request: named and ordered as the lines of `JsonFormatter` are."""
+class Answered(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The line of one request; `reason` is the kind of error, if there was one."""
 
     time: datetime
     message: str
@@ -74,8 +74,10 @@ class Answered(msgspec.Struct, frozen=True):
     status: int
     milliseconds: float
     account: str | None
-    level: str = "INFO"
-    logger: str = "intaglio.access"
+    operation: str
+    level: str
+    logger: str
+    reason: str | None = None
 
 
 class AccessLog:
@@ -89,11 +91,23 @@ class AccessLog:
         self._wanted = wanted
         self._lines: list[bytes] = []
 
-    def tell(self, request: str, request_id: str, status: int, seconds: float, account: str | None) -> None:
+    def tell(
+        self,
+        request: str,
+        request_id: str,
+        status: int,
+        seconds: float,
+        account: str | None,
+        operation: str,
+        reason: str | None = None,
+    ) -> None:
         """Have one line written; `request` is method and path. To be called on the event loop."""
         if self._wanted:
             milliseconds = round(seconds * 1000, 2)
-            line = Answered(datetime.now(UTC), request, request_id, status, milliseconds, account)
+            now = datetime.now(UTC)
+            line = Answered(
+                now, request, request_id, status, milliseconds, account, operation, "INFO", "intaglio.access", reason
+            )
             self._lines.append(_encode(line))
             if len(self._lines) == 1:
                 asyncio.get_running_loop().call_soon(self._write)

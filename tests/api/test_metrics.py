@@ -12,6 +12,7 @@ import httpx
 import pytest
 from cryptography import x509
 
+from intaglio.api import gate, metrics, public, sandbox, v2
 from served import ADMINISTRATION, Partner, Served, make_partner
 
 Figures = Counter[tuple[str, tuple[tuple[str, str], ...]]]
@@ -124,6 +125,19 @@ def test_what_ends_is_told_in_time(served: Served) -> None:
     found = _figures(served)
     assert _of(found, "crl_next_update_timestamp_seconds", issuer="issuing") == crl.next_update_utc.timestamp()
     assert _of(found, "crl_this_update_timestamp_seconds", issuer="issuing") == crl.last_update_utc.timestamp()
+
+
+def test_every_address_has_a_word_of_its_own() -> None:
+    routes = [
+        route for module in (v2, sandbox, public, metrics) for handler in module.HANDLERS for route in handler.paths
+    ]
+    assert len(routes) > 15
+    words = {path: gate.operation(path) for path in routes} | {
+        path: gate.operation(f"/v2{path}") for path in routes if "/v2" not in path
+    }
+    assert "other" not in words.values(), words
+    assert gate.operation("/v2/identity/x/sign/y") == "sign"
+    assert {gate.operation(path) for path in ("*", "/", "//", "/v2", "/v2/", "/v2/x", "/xv2/login")} == {"other"}
 
 
 def test_the_process_tells_of_itself(served: Served) -> None:

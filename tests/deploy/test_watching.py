@@ -107,6 +107,7 @@ FIRING: dict[str, dict[str, str]] = {
         'intaglio_commit_duration_seconds_bucket{le="+Inf"}': "0+66x30",
     },
     "IntaglioWritesWaiting": {"intaglio_waiting_writes": "1001x30"},
+    "IntaglioOverloaded": {'intaglio_refusals_total{reason="Overloaded"}': "0+1x30"},
     "IntaglioPoolLow": {
         'intaglio_pool_ready_keys{algorithm="rsa-2048"}': "15x30",
         'intaglio_pool_low_keys{algorithm="rsa-2048"}': "32x30",

@@ -12,7 +12,7 @@ from intaglio.api.peer import CLIENT_CERTIFICATE
 from intaglio.errors import IntaglioError
 from intaglio.ledger.entry import Event
 from intaglio.ledger.refusals import REFUSED, Source
-from intaglio.logs import AccessLog
+from intaglio.logs import AccessLog, struck
 from intaglio.service.composition import Service
 from intaglio.service.figures import Figures
 
@@ -22,7 +22,7 @@ _LONGEST_NAME = 80
 _LONGEST_REASON = 200
 _OPERATIONS = frozenset(
     {"login", "identity", "timestamp", "certificate_path", "trustchain", "validationpolicy", "quotas", "counters"}
-    | {"sandbox", "ocsp", "crl", "ca", "tsa", "healthz", "readyz", "metrics"}
+    | {"sandbox", "ledger", "ocsp", "crl", "ca", "tsa", "healthz", "readyz", "metrics"}
 )
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
@@ -35,7 +35,8 @@ class Gate:
         self._service = service
         self._json_only = json_only
         self._figures = service.figures
-        self._access = AccessLog(wanted=service.home.settings.log.access)
+        log = service.home.settings.log
+        self._access = AccessLog(wanted=log.access and log.level in {"DEBUG", "INFO"})
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Let one request through, or answer it here."""
@@ -47,7 +48,7 @@ class Gate:
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
         status = 0
-        self._figures.in_flight += 1
+        self._figures.began()
 
         async def tell(message: Any) -> None:
             nonlocal status
@@ -77,14 +78,17 @@ class Gate:
                 status, description = 500, "Something went wrong here."
                 await problems.send_answer(send, problems.said(scope, status, description, {"service": description}))
         finally:
-            seconds = time.perf_counter() - began
-            self._figures.in_flight -= 1
-            self._figures.ended(operation(scope["path"]), status, seconds)
-            reason = state.get("reason")
-            if status >= 400 or reason is not None:
-                self._figures.refused(reason or problems.title(status))
-            request = f"{scope['method']} {scope['path']}"
-            self._access.tell(request, request_id, status, seconds, state.get("account"))
+            self._tell(scope, status, time.perf_counter() - began)
+
+    def _tell(self, scope: Any, status: int, seconds: float) -> None:
+        """Count a request that is over, and log it."""
+        state = scope["state"]
+        asked, reason = operation(scope["path"]), state.get("reason")
+        if reason is None and status >= 400:
+            reason = problems.title(status)
+        self._figures.ended(asked, status, seconds, reason)
+        request = f"{scope['method']} {scope['path']}"
+        self._access.tell(request, state["request_id"], status, seconds, state.get("account"), asked, reason)
 
     @staticmethod
     def _refusal(scope: Any) -> tuple[int, str, str] | None:
@@ -123,7 +127,7 @@ class Gate:
                 details={
                     "status": status,
                     "method": scope["method"],
-                    "path": scope["path"][:200],
+                    "path": struck(scope["path"])[:200],
                     "errors": _recorded(state.get("refused", {})),
                     "peer": peer,
                     "client_certificate": None if certificate is None else certificate.sha256,
@@ -142,7 +146,10 @@ def operation(path: str) -> str:
 
 def _recorded(fields: dict[str, str]) -> dict[str, str]:
     """Return refused fields as the ledger keeps them: a caller chooses their names, and may choose thousands."""
-    kept = {name[:_LONGEST_NAME]: reason[:_LONGEST_REASON] for name, reason in islice(fields.items(), _MOST_FIELDS)}
+    kept = {
+        struck(name)[:_LONGEST_NAME]: struck(reason)[:_LONGEST_REASON]
+        for name, reason in islice(fields.items(), _MOST_FIELDS)
+    }
     if len(fields) > _MOST_FIELDS:
         kept["more"] = str(len(fields) - _MOST_FIELDS)
     return kept

@@ -43,12 +43,19 @@ class Figures:
         self.in_flight = 0
         self.listeners: Sequence[Listening] = ()
 
+    def began(self) -> None:
+        """Count a request that is being answered, until it `ended`."""
+        self.in_flight += 1
+
     def refused(self, reason: str) -> None:
         """Count a refusal, or a failure."""
         self.refusals[reason] += 1
 
-    def ended(self, operation: str, status: int, seconds: float) -> None:
-        """Count a request; 0 is the status of one that got no answer."""
+    def ended(self, operation: str, status: int, seconds: float, reason: str | None) -> None:
+        """Count a request, with the `reason` if it was refused or failed; the status of one without answer is 0."""
+        self.in_flight -= 1
+        if reason is not None:
+            self.refused(reason)
         found = self.operations.get(operation)
         if found is None:
             found = self.operations[operation] = Operation()
