@@ -1,4 +1,4 @@
-.PHONY: tools nightly refusals help setup packages demo test check lint bench serve clean
+.PHONY: tools nightly test-faults refusals help setup packages demo test check lint bench serve clean
 .DEFAULT_GOAL := help
 
 VENV := .venv
@@ -12,13 +12,14 @@ WITH_KEYS := tests/signing tests/timestamping tests/api/test_walk.py tests/cli/t
 	tests/cli/test_onboarding.py tests/client/test_end_to_end.py tests/ceremony/test_flows.py \
 	--ignore tests/signing/test_sandbox.py --ignore tests/signing/test_chosen_profiles.py
 WITH_STORE := tests/api/test_walk.py tests/api/test_refusals.py tests/api/test_sandbox.py tests/cli/test_onboarding.py
+FAULTS = $(shell grep -o '`tests/[a-z_/]*\.py`' docs/reliability.md | tr -d '`' | sort -u)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.locked
 TOOLS := $(VENV)/tools
 export INTAGLIO_HOME ?= intaglio-home
 
 help: ## Show what can be made
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP) ## Install everything into .venv (PYTHON=/path/to/python3.x chooses which Python)
 	@echo "Installed. Next: make demo"
@@ -49,6 +50,10 @@ test: check ## Everything that CI does: all checks, then with every key on a tok
 
 nightly: $(STAMP) ## The property tests of names and policies, with 100,000 cases each
 	INTAGLIO_CASES=100000 $(BIN)/pytest --numprocesses 2 --timeout 0 -m hypothesis tests/accounts tests/pki/test_subject.py
+
+test-faults: $(STAMP) ## What it must survive: every test that docs/reliability.md names, and what was counted
+	@scripts/packages test && scripts/packages faults
+	$(BIN)/pytest -q --timeout 600 $(FAULTS)
 
 refusals: $(STAMP) ## Send every bad request of the table and print what each gets
 	$(BIN)/python tests/api/bad_requests.py

@@ -48,6 +48,8 @@ class Served:
     pki_port: int
     process: subprocess.Popen[bytes] | None = None
     log: Path = field(default_factory=Path)
+    # What runs the command that serves, if it is not run by itself.
+    runner: tuple[str | Path, ...] = ()
     # What its processes have in their environment above this one's.
     environment: dict[str, str] = field(default_factory=dict)
     # Where its figures are, if it serves any.
@@ -91,7 +93,7 @@ class Served:
         out = self.home.parent / f"{self.home.name}.out"
         with self.log.open("ab") as errors, out.open("wb") as output:
             self.process = subprocess.Popen(
-                [BIN / "intaglio", "serve", *options, "--home", self.home, "--json"],
+                [*self.runner, BIN / "intaglio", "serve", *options, "--home", self.home, "--json"],
                 stdout=output,
                 stderr=errors,
                 env={**os.environ, **self.environment},

@@ -30,6 +30,7 @@ from intaglio.cli import (
 )
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, note, say
 from intaglio.errors import ContentRefused
+from intaglio.keys.seclusion import seclude
 from intaglio.pki.founding import SIZES
 from intaglio.service.home import certificate_path
 from intaglio.service.initialisation import Beginning, initialise
@@ -73,6 +74,7 @@ def main(
     ] = False,
 ) -> None:
     """Run a digital signing service: certificates, signatures, time-stamps."""
+    seclude()
 
 
 @app.command()

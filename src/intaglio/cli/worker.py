@@ -5,10 +5,12 @@ import sys
 from pathlib import Path
 
 from intaglio.cli.serving import serve_beside
+from intaglio.keys.seclusion import seclude
 
 
 def main() -> None:
     """Serve at the sockets whose numbers are on the command line, and say so, until standard input ends."""
+    seclude()
 
     def told() -> None:
         sys.stdout.write("serving\n")

@@ -27,6 +27,7 @@ from intaglio.keys.lanes import Lanes
 from intaglio.keys.pool import Pool, Rules, WhenEmpty
 from intaglio.keys.priority import give_way, step_back
 from intaglio.keys.register import Marks
+from intaglio.keys.seclusion import seclude
 from intaglio.service import child
 from intaglio.service.home import Home, open_home
 from intaglio.settings import Settings
@@ -110,6 +111,7 @@ async def _work(home: Home) -> None:
 
 def main() -> None:
     """Fill the pool of the home named on the command line until standard input ends."""
+    seclude()
     home = open_home(Path(sys.argv[1]), actor="refill")
     logs.configure(home.settings.log.level)
     uvloop.run(_work(home))

@@ -25,6 +25,7 @@ from intaglio.database.engine import reading, transaction
 from intaglio.database.tenure import Tenure
 from intaglio.errors import Conflict, IntaglioError, NotFound
 from intaglio.keys.priority import give_way
+from intaglio.keys.seclusion import seclude
 from intaglio.ledger.entry import Event
 from intaglio.pki import linter
 from intaglio.pki.hierarchy import Hierarchy
@@ -167,6 +168,7 @@ def _record(home: Home, found: list[Found], now: datetime) -> None:
 
 def main() -> None:
     """Look once: at what was issued in the last seconds, and if WHAT is "profiles" at the profiles in use first."""
+    seclude()
     # It must not step back wholly: when something is found it commits, and others wait for that.
     give_way()
     home = open_home(Path(sys.argv[1]), actor="sampling")
