@@ -32,6 +32,7 @@ from intaglio.ledger.entry import Event
 from intaglio.ledger.verify import verify
 from intaglio.ledger.writer import Chain, ledger, recorded
 from intaglio.pki.hierarchy import Hierarchy
+from intaglio.revocation import archive
 from intaglio.revocation.register import certificates, revocation_lists
 from intaglio.signing.engine import Spending, Spent
 from intaglio.signing.register import identities
@@ -49,6 +50,7 @@ TABLES = (
     credentials.client_certificates,
     certificates,
     revocation_lists,
+    archive.blocks,
     epochs,
     identity_keys,
     identities,

@@ -14,6 +14,7 @@ from cryptography.x509.ocsp import OCSPCertStatus, OCSPRequestBuilder, load_der_
 
 from intaglio.database.engine import reading
 from intaglio.errors import KeyUnavailable, StoreUnavailable
+from intaglio.pki.issuer import drawn_from
 from intaglio.revocation.register import State, find, serial_text
 from intaglio.service.composition import running
 from intaglio.service.home import Home
@@ -22,7 +23,7 @@ from intaglio.signing.identity import create_identity
 from onboarded import caller, small_home
 from served import JOHN_DOE
 
-SERIAL = (1 << 158) | 4711
+SERIAL = drawn_from(datetime.now(UTC)) | 4711
 
 
 @pytest.fixture

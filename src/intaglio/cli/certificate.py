@@ -167,7 +167,7 @@ def revoke(
         acting_home = alone(opened, key, "certificate.revoke", about, now, guarded=not known[issuer].test)
         with transaction(opened.engine) as connection:
             standing = onboarding.revoke_certificate(connection, acting_home.chain, issuer, number, reason, now)
-    text = f"Revoked {standing.subject} ({issuer}/{standing.serial}): {reason}."
+    text = f"Revoked {standing.subject or 'an archived certificate'} ({issuer}/{standing.serial}): {reason}."
     if known[issuer].key != KeyPlace.HERE:
         text += f"\nOCSP says so. Its list is signed where the key of {issuer} is: revoke it there and import the list."
     say(standing, text, as_json=as_json, then=f"openssl crl -inform DER -text < {issuer}.crl")

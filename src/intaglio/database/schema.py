@@ -26,7 +26,12 @@ class Instant(TypeDecorator[datetime]):
     def process_result_value(self, value: int | None, dialect: Any) -> datetime | None:
         """Return an aware UTC time."""
         del dialect
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else moment(value)
+
+
+def moment(stored: int) -> datetime:
+    """Return the UTC time of a stored number."""
+    return _EPOCH + timedelta(microseconds=stored)
 
 
 # One row, raised by every administrative change: what a process remembers of accounts and

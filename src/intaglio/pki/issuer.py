@@ -60,12 +60,17 @@ def _encoded(extension: Extension) -> bytes:
     return element(0x30, identifier, critical, element(0x04, content))
 
 
+def drawn_from(now: datetime) -> int:
+    """Return the least serial number that is drawn at `now`, and not before it."""
+    return (1 << 158) | (int(now.timestamp() * 1000) << 110)
+
+
 def new_serials(now: datetime, number: int) -> list[int]:
     """Return positive serial numbers, 20 octets each, of which 110 bits are random (RFC 5280 §4.1.2.2), in order.
 
     The 48 bits before those are the time in milliseconds: what is issued together is together in the register's index.
     """
-    head = (1 << 158) | (int(now.timestamp() * 1000) << 110)
+    head = drawn_from(now)
     # Asked for once: asking lets go of the interpreter, and getting it back costs more than the random octets.
     drawn = secrets.token_bytes(14 * number)
     # Two of their 112 bits are left out.

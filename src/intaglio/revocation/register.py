@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 from cryptography import x509
@@ -27,10 +28,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from intaglio.database.engine import bump_revision
-from intaglio.database.schema import Instant, metadata
+from intaglio.database.schema import Instant, metadata, moment
 from intaglio.database.statement import Statement
 from intaglio.errors import Conflict, Malformed, NotFound, StoreUnavailable
 from intaglio.pki.issuer import Prepared
+from intaglio.revocation import archive
 
 # CRLReason, RFC 5280 §5.3.1: what a certificate can be revoked for, for good
 REASONS = {
@@ -43,6 +45,10 @@ REASONS = {
     "privilegeWithdrawn": 9,
     "aACompromise": 10,
 }
+
+
+# What stands in place of the profile of a certificate of which nothing but its serial number is kept.
+ARCHIVED = "archived"
 
 
 class State(StrEnum):
@@ -133,6 +139,13 @@ _issued_for = Statement(
 )
 
 
+_find = Statement(
+    select(*(certificates.c[name] for name in Standing.__struct_fields__)).where(
+        certificates.c.issuer == bindparam("of"), certificates.c.serial == bindparam("number")
+    )
+)
+
+
 def plan(connection: Connection, prepared: Prepared, account_id: str | None) -> None:
     """Make the intention to sign durable; raises `StoreUnavailable` if the serial was ever drawn before."""
     subject = prepared.subject.text
@@ -152,6 +165,8 @@ def _plan_all(
         dict(zip(_columns, (issuer, serial_text(serial), profile, State.PLANNED, *rest), strict=True))
         for issuer, serial, profile, *rest in wanted
     ]
+    if archive.among(connection, wanted[0][0], [serial_text(serial) for _, serial, *_ in wanted]) is not None:
+        raise StoreUnavailable(f"a serial number of {wanted[0][0]} was drawn long before")
     try:
         _plan.run(connection, rows)
     except IntegrityError as error:
@@ -197,11 +212,21 @@ def _check(found: int, expected: int, issuer: object) -> None:
 
 
 def find(connection: Connection, issuer: str, serial: str) -> Standing | None:
-    """Return what is known of a serial number, or None when it was never drawn."""
-    row = connection.execute(
-        select(certificates).where(certificates.c.issuer == issuer, certificates.c.serial == serial)
-    ).one_or_none()
-    return None if row is None else _standing(row)
+    """Return what is known of a serial number, or None when it was never drawn.
+
+    Of one that is archived it is its state, and about when; its `profile` is `ARCHIVED` then.
+    """
+    row: Any = _find.run(connection, [{"of": issuer, "number": serial}]).one_or_none()
+    if row is not None:
+        _, _, profile, known, subject, begin, end, account_id, revoked_at, reason = row
+        since = None if revoked_at is None else moment(revoked_at)
+        times = (moment(begin), moment(end))
+        return Standing(issuer, serial, profile, State(known), subject, *times, account_id, since, reason)
+    kept = archive.find(connection, issuer, serial)
+    if kept is None:
+        return None
+    state = State.PLANNED if kept.planned else State.ISSUED
+    return Standing(issuer, serial, ARCHIVED, state, "", kept.begins, kept.ends)
 
 
 def revoke(connection: Connection, issuer: str, serial: str, reason: str, now: datetime) -> Standing:
@@ -213,11 +238,16 @@ def revoke(connection: Connection, issuer: str, serial: str, reason: str, now: d
         raise NotFound("No such certificate.", {"serial": "not issued here"})
     if standing.state == State.REVOKED:
         raise Conflict("The certificate is revoked already.", {"serial": "revoked already"})
-    connection.execute(
+    if standing.profile == ARCHIVED:
+        archive.take(connection, issuer, serial)
+        connection.execute(certificates.insert(), {name: getattr(standing, name) for name in _columns})
+    done = connection.execute(
         update(certificates)
         .where(certificates.c.issuer == issuer, certificates.c.serial == serial)
         .values(state=State.REVOKED, revoked_at=now.replace(microsecond=0), reason=reason)
     )
+    if done.rowcount != 1:
+        raise StoreUnavailable(f"{issuer}/{serial} was archived while it was revoked")
     bump_revision(connection)
     found = find(connection, issuer, serial)
     if found is None:

@@ -31,6 +31,7 @@ from intaglio.ledger.entry import Event
 from intaglio.ledger.refusals import Refusals
 from intaglio.ledger.writer import Chain
 from intaglio.revocation.answers import Answers
+from intaglio.service.archive import ARCHIVING_SECONDS, archive_certificates
 from intaglio.service.elsewhere import FOREIGN_SECONDS, WEBHOOK_SECONDS, post_heads, stamp_elsewhere
 from intaglio.service.figures import Figures
 from intaglio.service.following import follow, refresh
@@ -283,6 +284,11 @@ def _works(service: Service) -> list[Work]:
     return [
         Work("forgetting what is over", every, partial(forget_expired, engine), each=True),
         Work("telling of refusals", every, partial(_sum_up, service), each=True),
+        Work(
+            "the archive of certificates",
+            ARCHIVING_SECONDS,
+            archive_certificates(service.home.settings, engine, service.serving),
+        ),
         Work("destruction", every, partial(destroy_expired, engine)),
         Work("the publication of lists", every, publish_due),
         Work("the signing of heads", HEAD_SECONDS, sign_heads(service.home, engine)),

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from intaglio.errors import NotFound
 from intaglio.keys import register as keys
 from intaglio.ledger import writer as ledger
+from intaglio.revocation.register import ARCHIVED
 from intaglio.revocation.register import find as find_certificate
 from intaglio.signing import register
 
@@ -44,6 +45,11 @@ def biography(connection: Connection, identity_id: str) -> Biography:
     standing = None if identity is None else find_certificate(connection, identity.issuer, identity.serial)
     if identity is None or life is None or standing is None:
         raise NotFound("There is no such identity.", {"id": "not found"})
+    subject, not_after = standing.subject, standing.not_after
+    if standing.profile == ARCHIVED:
+        # The register has its number only: the rest is in the ledger.
+        (told,) = ledger.details(connection, identity_id, "identity.created")
+        subject, not_after = told["subject"], datetime.fromisoformat(told["not_after"])
     made = ledger.count(connection, identity_id, "signature.made")
     entries = {
         "identity.created": ledger.about(connection, identity_id, "identity.created"),
@@ -53,7 +59,7 @@ def biography(connection: Connection, identity_id: str) -> Biography:
     return Biography(
         id=identity.id,
         account_id=identity.account_id,
-        subject=standing.subject,
+        subject=subject,
         issuer=identity.issuer,
         serial=identity.serial,
         state=standing.state,
@@ -61,7 +67,7 @@ def biography(connection: Connection, identity_id: str) -> Biography:
         form=life.form,
         born_at=life.born_at,
         certified_at=identity.created_at,
-        not_after=standing.not_after,
+        not_after=not_after,
         # What was begun and failed left an entry of each kind.
         used=made - ledger.count(connection, identity_id, "signature.failed"),
         epoch=life.epoch,

@@ -1,7 +1,7 @@
 """The durable moments of identities: serial numbers reserved ahead, and what was made, for many at once."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import msgspec
 from sqlalchemy import Connection
@@ -19,10 +19,13 @@ from intaglio.errors import Conflict, IntaglioError, StoreUnavailable
 from intaglio.keys import register as keys
 from intaglio.ledger.entry import Event
 from intaglio.ledger.writer import Chain
-from intaglio.pki.issuer import new_serials
+from intaglio.pki.issuer import drawn_from, new_serials
 from intaglio.revocation import register as certificates
 from intaglio.signing import register
 from intaglio.signing.register import Identity
+
+# Long before a number that waits could be archived (settings: at least two days).
+_LONGEST_HELD = timedelta(days=1)
 
 
 class Issued(msgspec.Struct, frozen=True):
@@ -49,7 +52,7 @@ class Issuance:
         self._limits = limits
         self._commits = commits
         self._clock = clock
-        self._serials = Ahead(self._reserve)
+        self._serials = Ahead(self._reserve, self._fresh)
 
     async def serial(self, issuer: str) -> int:
         """Return a serial number of an issuer that is on record, and nobody else has; raises `StoreUnavailable`."""
@@ -57,6 +60,10 @@ class Issuance:
         if found is None:
             raise StoreUnavailable(f"no serial number of {issuer} could be reserved")
         return found
+
+    def _fresh(self, serial: int) -> bool:
+        """Return whether a serial number has not waited for so long that it may be archived as never used."""
+        return serial > drawn_from(self._clock.now() - _LONGEST_HELD)
 
     async def _reserve(self, issuer: str, most: int) -> list[int]:
         now = self._clock.now()
