@@ -6,14 +6,13 @@ import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import func, select
+from sqlalchemy import Connection, Engine, func, select
 
 from cases import cases
 from commands import run
@@ -34,6 +33,7 @@ from intaglio.service.initialisation import initialise
 from intaglio.signing.biography import biography
 from intaglio.signing.identity import create_identity
 from onboarded import caller
+from postgres import Server
 from served import JOHN_DOE
 
 BEGAN = datetime.now(UTC).replace(microsecond=0) - timedelta(days=500)
@@ -43,12 +43,26 @@ BEFORE = BEGAN + timedelta(days=50)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Any]:
-    engine = open_engine(f"sqlite:///{tmp_path / 'archive.db'}", new=True)
-    with transaction(engine) as connection:
-        migrate(connection)
+def store(tmp_path: Path) -> Iterator[Engine]:
+    engine = opened(f"sqlite:///{tmp_path / 'archive.db'}")
     yield engine
     engine.dispose()
+
+
+@pytest.fixture
+def server() -> Iterator[Engine]:
+    made = Server()
+    engine = opened(made.new_database())
+    yield engine
+    engine.dispose()
+    made.end()
+
+
+def opened(url: str) -> Engine:
+    engine = open_engine(url, new=True, lasting=True)
+    with transaction(engine) as connection:
+        migrate(connection)
+    return engine
 
 
 def rows(moments: list[int], chance: random.Random) -> dict[str, Archived]:
@@ -68,7 +82,7 @@ def rows(moments: list[int], chance: random.Random) -> dict[str, Archived]:
     st.lists(st.lists(st.integers(0, 3_000), min_size=1, max_size=40), min_size=1, max_size=6),
     st.randoms(use_true_random=False),
 )
-def test_the_archive_is_a_set(store: Any, shares: list[list[int]], chance: random.Random) -> None:
+def test_the_archive_is_a_set(store: Engine, shares: list[list[int]], chance: random.Random) -> None:
     model: dict[str, Archived] = {}
     issuer = f"ca{next(ISSUERS)}"
     with pytest.MonkeyPatch.context() as patched, transaction(store) as connection:
@@ -98,14 +112,14 @@ def test_the_archive_is_a_set(store: Any, shares: list[list[int]], chance: rando
         assert block.first <= block.last < after.first
 
 
-def planned(store: Any, number: int, at: datetime) -> list[str]:
+def planned(store: Engine, number: int, at: datetime) -> list[str]:
     serials = new_serials(at, number)
     with transaction(store) as connection:
         register.reserve(connection, "issuing", serials, at)
     return [serial_text(serial) for serial in serials]
 
 
-def archived(store: Any, before: datetime) -> int:
+def archived(store: Engine, before: datetime) -> int:
     async def walk() -> int:
         commits = Commits(store)
         commits.start()
@@ -117,7 +131,11 @@ def archived(store: Any, before: datetime) -> int:
     return asyncio.run(walk())
 
 
-def test_no_number_is_lost_on_the_way_and_what_is_not_over_stays(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("where", ["store", "server"])
+def test_no_number_is_lost_on_the_way_and_what_is_not_over_stays(
+    where: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = request.getfixturevalue(where)
     monkeypatch.setattr(archiving, "_MOST_TOGETHER", 16)
     monkeypatch.setattr(archive, "MOST_IN_BLOCK", 16)
     old = planned(store, 100, BEGAN)
@@ -125,7 +143,7 @@ def test_no_number_is_lost_on_the_way_and_what_is_not_over_stays(store: Any, mon
     # A write that fails in the middle leaves all where it was.
     put = archive.put
 
-    def failing(connection: Any, issuer: str, new: Any) -> None:
+    def failing(connection: Connection, issuer: str, new: list[Archived]) -> None:
         put(connection, issuer, new)
         raise StoreUnavailable("the disk is full")
 
@@ -149,7 +167,7 @@ def test_no_number_is_lost_on_the_way_and_what_is_not_over_stays(store: Any, mon
         assert sum(told.details["number"] for told in bodies(connection, "certificates.archived")) == 100
 
 
-def test_a_number_that_is_archived_is_not_drawn_again(store: Any) -> None:
+def test_a_number_that_is_archived_is_not_drawn_again(store: Engine) -> None:
     (serial,) = planned(store, 1, BEGAN)
     archived(store, BEFORE)
     with pytest.raises(StoreUnavailable, match="drawn long before"), transaction(store) as connection:

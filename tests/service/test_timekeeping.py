@@ -1,14 +1,25 @@
 """A served process whose clock steps and drifts: it refuses what it cannot vouch for, says so, and recovers."""
 
+import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 
 from commands import run
 from custody import init_options
+from intaglio.clock import SystemClock
+from intaglio.clock.agreement import Verdict
+from intaglio.clock.oscillator import raw_seconds
+from intaglio.clock.trust import Trust
+from intaglio.ledger.entry import Event
+from intaglio.service import timekeeping
+from intaglio.settings import ClockSettings
 from served import JOHN_DOE, Partner, Served, free_port, make_partner
 from time_servers import TimeServer, time_servers
 
@@ -116,3 +127,81 @@ def test_a_clock_that_steps_or_drifts_stamps_and_issues_nothing_until_it_is_righ
     changes = [one["kind"] for one in served.intaglio("ledger", "show", "--kind", "clock.")]
     assert sorted(changes) == ["clock.trusted"] * 2 + ["clock.untrusted"] * 2
     assert f"time servers contradicted: {servers[3].name}" in served.log.read_text()
+
+
+def test_a_source_that_hangs_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    calls: list[object] = []
+
+    def hanging(*_: object) -> Verdict:
+        calls.append(None)
+        released.wait(PATIENCE_SECONDS)
+        return Verdict(time.time(), raw_seconds(), 0.0, 0.0)
+
+    monkeypatch.setattr("intaglio.clock.ntp.look", hanging)
+    monkeypatch.setattr(timekeeping, "_PATIENCE_SECONDS", 0.05)
+    entries: list[Event] = []
+
+    async def record(event: Event) -> None:
+        entries.append(event)
+
+    async def walk() -> None:
+        trust = Trust(timedelta(seconds=1), checked=True)
+        settings = ClockSettings(source="ntp", servers=["a", "b", "c"])
+        kept = timekeeping.Timekeeping(settings, SystemClock(), trust, record)
+        await kept.check()
+        await kept.check()
+        # It is not asked a second time while it has not come back.
+        assert (len(calls), trust.trouble(datetime.now(UTC))) == (1, "the time source does not answer")
+        released.set()
+        for _ in range(PATIENCE_SECONDS * 20):
+            await kept.check()
+            if trust.trouble(datetime.now(UTC)) is None:
+                break
+        assert [one.kind for one in entries] == ["clock.untrusted", "clock.trusted"]
+        kept.end()
+
+    asyncio.run(walk())
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"source": "ntp"}, "three time servers"),
+        ({"source": "ntp", "servers": ["a", "b"]}, "three time servers"),
+        ({"source": "ntp", "servers": ["a", "b", "c", "a"]}, "each once"),
+        ({"source": "ntp", "servers": ["a", "b", "c", "d"], "agree": 2}, "more than half"),
+        ({"source": "ntp", "servers": ["a", "b", "c"], "agree": 4}, "not more than there are"),
+        ({"servers": ["a", "b", "c"]}, "source = 'ntp'"),
+        ({"source": "chrony", "servers": ["a", "b", "c"]}, "source = 'ntp'"),
+        ({"source": "chrony", "chronyd": "-d"}, "chronyd"),
+        ({"source": "chrony", "check_seconds": 600}, "silent_seconds"),
+        ({"source": "gps"}, "source"),
+    ],
+)
+def test_settings_under_which_nobody_could_tell_are_refused(given: dict[str, object], named: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=named):
+        msgspec.convert(given, ClockSettings)
+
+
+@pytest.mark.parametrize(
+    ("written", "host", "port"),
+    [
+        ("time.example.com", "time.example.com", 123),
+        ("time.example.com:1123", "time.example.com", 1123),
+        ("192.0.2.1", "192.0.2.1", 123),
+        ("2001:db8::123", "2001:db8::123", 123),
+        ("[2001:db8::1]:1123", "2001:db8::1", 1123),
+        ("[2001:db8::1]", "2001:db8::1", 123),
+    ],
+)
+def test_servers_are_named_with_and_without_a_port(written: str, host: str, port: int) -> None:
+    found = timekeeping.server(written)
+    assert (found.name, found.host, found.port) == (written, host, port)
+
+
+def test_each_source_is_asked() -> None:
+    assert timekeeping.source_of(ClockSettings()) is None
+    asked = timekeeping.source_of(ClockSettings(source="chrony", chronyd="/nowhere/chronyd.sock"))
+    assert asked is not None
+    assert asked().unheard

@@ -120,7 +120,12 @@ url = {quoted(self.url)}
 
 [keys]
 master_key = {quoted(self.master_key)}
-{self._database()}{self._hsm()}"""
+{self._database()}{self._hsm()}
+# Time-stamps promise an accuracy: have the clock checked before others rely on them (docs/operate/running.md).
+# [clock]
+# source = "ntp"
+# servers = ["ntp1.example.com", "ntp2.example.com", "ntp3.example.com", "ntp4.example.com"]
+"""
 
     def _country(self) -> str:
         return f"# In the names of authorities.\ncountry = {json.dumps(self.country)}\n" if self.country else ""

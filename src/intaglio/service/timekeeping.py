@@ -9,7 +9,7 @@ from functools import partial
 
 from intaglio.clock import Clock, chrony, ntp
 from intaglio.clock.agreement import Verdict
-from intaglio.clock.oscillator import raw_seconds
+from intaglio.clock.oscillator import raw_seconds, wall_seconds
 from intaglio.clock.trust import Trust
 from intaglio.errors import IntaglioError
 from intaglio.ledger.entry import Event
@@ -20,6 +20,8 @@ _log = logging.getLogger("intaglio.clock")
 _LOOK_SECONDS = 1.0
 # How soon a source is asked again that was asked just now, when the clock has lost its trust since.
 _AGAIN_SECONDS = 8.0
+# Servers are waited for by whoever asks them; this is for what comes before.
+_PATIENCE_SECONDS = 8.0
 
 Source = Callable[[], Verdict]
 
@@ -41,10 +43,11 @@ def source_of(settings: ClockSettings) -> Source | None:
         return None
     if settings.source == "chrony":
         return partial(chrony.look, settings.chronyd)
-    return partial(ntp.look, [_server(one) for one in settings.servers], settings.needed)
+    return partial(ntp.look, [server(one) for one in settings.servers], settings.needed)
 
 
-def _server(name: str) -> ntp.Server:
+def server(name: str) -> ntp.Server:
+    """Return what HOST, HOST:PORT or [IPV6]:PORT names."""
     host, colon, port = name.rpartition(":")
     # An IPv6 address has colons of its own, and with a port it is in brackets.
     if colon and port.isdecimal() and (":" not in host or host.endswith("]")):
@@ -64,6 +67,7 @@ class Timekeeping:
         self._trust = trust
         self._record = record
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clock")
+        self._asking: asyncio.Future[Verdict] | None = None
         self._asked = float("-inf")
         self._trusted = True
         self._heard: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -77,7 +81,15 @@ class Timekeeping:
             )
             return
         self._asked = raw_seconds()
-        verdict = await asyncio.get_running_loop().run_in_executor(self._thread, self._source)
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().run_in_executor(self._thread, self._source)
+        answered, _ = await asyncio.wait({self._asking}, timeout=_PATIENCE_SECONDS)
+        if answered:
+            verdict = self._asking.result()
+        else:
+            # Names that cannot be looked up: the thread comes back when the resolver gives up.
+            why = "the time source does not answer"
+            verdict = Verdict(wall_seconds(), raw_seconds(), why=why, unheard=True)
         self._trust.take(verdict)
         heard = (verdict.wrong, verdict.silent)
         if heard != self._heard:
