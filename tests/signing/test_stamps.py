@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,15 +49,29 @@ async def stamp(service: Service) -> tuple[int, datetime]:
     return told(await answer_request(service.engine, REQUEST, Hierarchy.TEST, "r"))
 
 
-def test_a_node_that_is_behind_what_another_told_stamps_nothing_until_it_is_not(home: Home) -> None:
-    began = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=1)
-    ahead, behind = ManualClock(began), ManualClock(began - 2 * ACCURACY)
+class Skewed:
+    """The system's clock, so much ahead."""
+
+    def __init__(self, ahead: timedelta) -> None:
+        self.ahead = ahead
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+def milliseconds(at: datetime) -> datetime:
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
+
+
+def test_what_another_node_told_is_told_again_and_beyond_the_accuracy_nothing_is(home: Home) -> None:
+    began = milliseconds(datetime.now(UTC) + timedelta(minutes=1))
+    ahead, behind = ManualClock(began), ManualClock(began - ACCURACY - timedelta(milliseconds=1))
     who = caller(home)
 
     async def walk() -> None:
         async with running(home, ahead) as one, running(home, behind) as other:
-            await stamp(other)
             # What has not told anything counts for nothing, however its clock is.
+            assert (await stamp(other))[1] == behind.now()
             assert (await stamp(one))[1] == began
             with pytest.raises(ClockUntrusted, match="was told"):
                 await stamp(other)
@@ -64,17 +79,46 @@ def test_a_node_that_is_behind_what_another_told_stamps_nothing_until_it_is_not(
                 await stamp_digest(other.engine, who, DIGEST, "r")
             read = await other.engine.commits.read(lambda c: quota.read(c, who.account.id, Resource.TIMESTAMPS))
             assert read.spent == 0
-            behind.advance(ACCURACY)
-            assert (await stamp(other))[1] == began - ACCURACY
-            # Who is ahead is not held up by who is behind, and neighbours of who is refused go on.
+            # Within the accuracy it is as true as the other.
+            behind.advance(timedelta(milliseconds=1))
+            assert (await stamp(other))[1] == began
+            token = asn1crypto.cms.ContentInfo.load(await stamp_digest(other.engine, who, DIGEST, "r"))
+            assert token["content"]["encap_content_info"]["content"].parsed["gen_time"].native == began
+            # A step back of its own is the same.
+            ahead.advance(-ACCURACY)
             assert (await stamp(one))[1] == began
+            ahead.advance(ACCURACY * 2)
+            assert (await stamp(one))[1] == began + ACCURACY
         # It is not forgotten when the process that told it ends.
-        behind.advance(-ACCURACY)
         async with running(home, behind) as later:
             with pytest.raises(ClockUntrusted, match="was told"):
                 await stamp(later)
 
     asyncio.run(walk())
+
+
+def test_a_token_that_has_left_any_node_is_never_later_than_one_asked_for_after_it(home: Home) -> None:
+    made: list[tuple[float, float, datetime]] = []
+
+    async def ask(service: Service, number: int) -> None:
+        for _ in range(number):
+            begun = time.monotonic()
+            _, gen_time = await stamp(service)
+            made.append((begun, time.monotonic(), gen_time))
+
+    async def walk() -> None:
+        late, early = Skewed(timedelta(milliseconds=-150)), Skewed(timedelta(milliseconds=150))
+        async with running(home, late) as one, running(home, early) as other:
+            # One after the other, and many at once.
+            for _ in range(5):
+                await ask(other, 1)
+                await ask(one, 1)
+            await asyncio.gather(*(ask(at, 5) for at in (one, other) for _ in range(4)))
+
+    asyncio.run(walk())
+    assert len(made) == 50
+    for _, ended, earlier in made:
+        assert all(later >= earlier for begun, _, later in made if begun > ended)
 
 
 def test_processes_that_draw_the_same_numbers_make_different_serials(

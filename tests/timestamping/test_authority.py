@@ -211,42 +211,25 @@ def test_imprint_is_echoed_octet_for_octet(quick: Authority, now: datetime, para
     assert imprint in token
 
 
-def test_a_small_step_back_tells_the_last_time_again(quick: Authority, now: datetime) -> None:
-    first = tst_info(quick, now)["gen_time"].native
-    again = tst_info(quick, now - timedelta(milliseconds=400))["gen_time"].native
-    assert first == again
-    assert tst_info(quick, now + timedelta(seconds=1))["gen_time"].native > first
-
-
-def test_a_step_back_beyond_the_accuracy_stops_stamping(quick: Authority, now: datetime) -> None:
-    tst_info(quick, now)
-    with pytest.raises(ClockUntrusted):
-        tst_info(quick, now - timedelta(milliseconds=501))
-
-
 @pytest.mark.parametrize("moment", [datetime(2024, 12, 31, tzinfo=UTC), datetime(2045, 1, 1, 0, 0, 1, tzinfo=UTC)])
 def test_no_token_outside_the_validity_of_the_certificate(quick: Authority, moment: datetime) -> None:
     with pytest.raises(ClockUntrusted):
         tst_info(quick, moment)
 
 
-def test_threads_at_once_make_sound_tokens_that_never_go_back(
-    quick: Authority, root: x509.Certificate, now: datetime
-) -> None:
+def test_threads_at_once_make_sound_tokens(quick: Authority, root: x509.Certificate, now: datetime) -> None:
     imprint = sha256_imprint(hashlib.sha256(MESSAGE).digest())
     verifier = VerifierBuilder().add_root_certificate(root).build()
 
-    def work(lane: int) -> list[datetime]:
-        told = []
+    def work(lane: int) -> None:
         for step in range(25):
-            moment = now + timedelta(milliseconds=4 * step + lane)
+            moment = now.replace(microsecond=0) + timedelta(milliseconds=4 * step + lane)
             token = quick.stamp(imprint, serial=lane * 1000 + step + 1, now=moment, nonce=lane, cert_req=True)
             response = decode_timestamp_response(granted(token))
             assert verifier.verify_message(response, MESSAGE)
             assert response.tst_info.serial_number == lane * 1000 + step + 1
-            told.append(response.tst_info.gen_time)
-        return told
+            told = asn1crypto.cms.ContentInfo.load(token)["content"]["encap_content_info"]["content"].parsed
+            assert told["gen_time"].native == moment
 
     with ThreadPoolExecutor(4) as pool:
-        for told in pool.map(work, range(4)):
-            assert told == sorted(told)
+        assert list(pool.map(work, range(4))) == [None] * 4

@@ -8,7 +8,7 @@ from pathlib import Path
 from cryptography import x509
 from sqlalchemy import Connection
 
-from intaglio.errors import Conflict, Malformed
+from intaglio.errors import Conflict, IntaglioError, Malformed
 from intaglio.ledger import outside, stamps, tree
 from intaglio.ledger.entry import Event
 from intaglio.ledger.stamps import STAMPED, Stamp
@@ -58,15 +58,17 @@ async def stamp(home: Home, engine: Engine, head: Signed, now: datetime) -> None
     engine.trust.check(now)
     tsa, serial = engine.stamping(Hierarchy.PRODUCTION), engine.stamps.serial()
     digest = imprint(head.note)
-    der = await engine.lanes.run(engine.authorities[tsa].stamp, sha256_imprint(digest), serial, now)
+    # Not before what has left any process until now.
+    time = max(now, await engine.commits.read(engine.stamps.latest))
+    der = await engine.lanes.run(engine.authorities[tsa].stamp, sha256_imprint(digest), serial, time)
     made = Stamp(head.size, tsa, now, der)
     details = {"tsa": tsa, "size": head.size, "imprint": digest.hex()}
     event = Event(now, STAMPED, reference=f"{serial:x}", details=details)
 
     def write(connection: Connection) -> None:
-        (refusal,) = engine.spending.stamp(connection, [event])
-        if refusal is not None:
-            raise refusal
+        (outcome,) = engine.spending.stamp(connection, [event])
+        if isinstance(outcome, IntaglioError):
+            raise outcome
         stamps.add(connection, made)
 
     await engine.commits.write(write)

@@ -72,17 +72,19 @@ class Spending:
         )
         return outcomes
 
-    def stamp(self, connection: Connection, wanted: Sequence[Spent | Event]) -> list[IntaglioError | None]:
-        """Do the same for time-stamps, of an account or of nobody's, unless a later time was told before."""
+    def stamp(self, connection: Connection, wanted: Sequence[Spent | Event]) -> list[IntaglioError | datetime]:
+        """Do the same for time-stamps, of an account or of nobody's; answer the time that each is to tell."""
         times = [(one.event if isinstance(one, Spent) else one).at for one in wanted]
-        outcomes: list[IntaglioError | None] = list(self._stamps.tell(connection, times))
-        granted = [(place, one) for place, one in enumerate(wanted) if outcomes[place] is None]
-        spent = [(place, one) for place, one in granted if isinstance(one, Spent)]
+        outcomes: list[IntaglioError | datetime] = list(self._stamps.tell(connection, times))
+        granted = [place for place, outcome in enumerate(outcomes) if isinstance(outcome, datetime)]
+        spent = [(place, one) for place in granted if isinstance(one := wanted[place], Spent)]
         if spent:
             refusals = self.spend(connection, [one for _, one in spent])
             for (place, _), refusal in zip(spent, refusals, strict=True):
-                outcomes[place] = refusal
-        self._chain.append(connection, [one for _, one in granted if isinstance(one, Event)])
+                outcomes[place] = refusal or outcomes[place]
+        nobodys = [one for place in granted if isinstance(one := wanted[place], Event)]
+        if nobodys:
+            self._chain.append(connection, nobodys)
         return outcomes
 
 

@@ -8,6 +8,7 @@ from itertools import count
 from sqlalchemy import Column, Connection, Index, String, Table, bindparam, case, exists, func, select, update
 from sqlalchemy.exc import IntegrityError
 
+from intaglio.clock.oscillator import raw_seconds
 from intaglio.database.schema import Instant, metadata
 from intaglio.database.statement import Statement
 from intaglio.errors import ClockUntrusted, StoreUnavailable
@@ -24,13 +25,14 @@ stampers = Table(
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 _ID_BITS, _COUNT_BITS, _CHANCE_BITS = 64, 48, 46
 _DRAWS = 3
+_COMPANY_SECONDS = 1.0
 
 _others = stampers.alias("others")
 _own = update(stampers).where(stampers.c.id == bindparam("stamper"))
 _now = bindparam("now", type_=Instant)
 _later = case((stampers.c.told > _now, stampers.c.told), else_=_now)
 _tell_late = Statement(_own.values(told=_later))
-_tell = Statement(_own.where(~exists().where(_others.c.told > bindparam("bound", type_=Instant))).values(told=_later))
+_tell = Statement(_own.where(~exists().where(_others.c.told > bindparam("oldest", type_=Instant))).values(told=_later))
 
 
 class Stamps:
@@ -40,6 +42,8 @@ class Stamps:
         self._accuracy = accuracy
         self._id = 0
         self._count = count()
+        # When another process was last seen to be ahead.
+        self._accompanied = float("-inf")
 
     def begin(self, connection: Connection) -> None:
         """Have an id on record; raises `StoreUnavailable` when each that is drawn is somebody's already."""
@@ -64,22 +68,35 @@ class Stamps:
         number = number << _COUNT_BITS | next(self._count)
         return number << _CHANCE_BITS | secrets.randbits(_CHANCE_BITS)
 
-    def tell(self, connection: Connection, times: Sequence[datetime]) -> list[ClockUntrusted | None]:
-        """Answer None for each time that may be told, or why not: what was told before is later, beyond the accuracy.
+    @property
+    def alone(self) -> bool:
+        """Whether a time taken now is likely to stand: no other process has told a later one in the last second."""
+        return raw_seconds() > self._accompanied + _COMPANY_SECONDS
 
-        One statement does for all, unless one is to be refused. What another process commits at the same time is not
-        seen, and has not left it either.
+    def tell(self, connection: Connection, times: Sequence[datetime]) -> list[datetime | ClockUntrusted]:
+        """Answer for each time, taken just now, what is to be told in its place, and have that on record.
+
+        It is the time itself, or what was told before by any process if that is later; or why nothing can be told,
+        because it is later by more than the accuracy. One statement does for all as long as there is nothing later.
+        What another process commits at the same time is not seen, and has not left it either.
         """
-        newest = max(times)
-        row = {"stamper": f"{self._id:016x}", "now": newest, "bound": min(times) + self._accuracy}
+        row = {"stamper": f"{self._id:016x}", "now": max(times), "oldest": min(times)}
         if _tell.run(connection, [row]).rowcount == 1:
-            return [None] * len(times)
-        latest: datetime | None = connection.execute(select(func.max(stampers.c.told))).scalar_one()
-        if latest is None or _tell_late.run(connection, [row]).rowcount != 1:
-            raise StoreUnavailable("this process is not among those that stamp")
-        return [
-            ClockUntrusted(f"{latest} was told, and by this clock it is {time}")
-            if time < latest - self._accuracy
-            else None
+            return list(times)
+        latest = self.latest(connection)
+        outcomes: list[datetime | ClockUntrusted] = [
+            max(time, latest)
+            if latest <= time + self._accuracy
+            else ClockUntrusted(f"{latest} was told, and by this clock it is {time}")
             for time in times
         ]
+        told = [one for one in outcomes if isinstance(one, datetime)]
+        if told and _tell_late.run(connection, [{**row, "now": max(told)}]).rowcount != 1:
+            raise StoreUnavailable("this process is not among those that stamp")
+        self._accompanied = raw_seconds()
+        return outcomes
+
+    def latest(self, connection: Connection) -> datetime:
+        """Return the latest time that any process has told."""
+        found: datetime | None = connection.execute(select(func.max(stampers.c.told))).scalar_one()
+        return found or _NEVER

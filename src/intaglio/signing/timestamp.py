@@ -1,7 +1,8 @@
 """Use cases: stamp a digest for an account, and answer an RFC 3161 request from anybody."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from types import MappingProxyType
 
 from intaglio.accounts.quota import Resource
@@ -12,7 +13,7 @@ from intaglio.pki.hierarchy import Hierarchy
 from intaglio.signing.digest import Digest
 from intaglio.signing.engine import Engine, Spent
 from intaglio.signing.forced import check_means, check_rate
-from intaglio.timestamping.tsp import MessageImprint, StampRefused, granted, rejected, sha256_imprint
+from intaglio.timestamping.tsp import StampRefused, granted, rejected, sha256_imprint
 
 
 async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_id: str) -> bytes:
@@ -34,22 +35,11 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     time = caller.time(now)
     tsa = engine.stamping(caller.account.hierarchy)
     serial = engine.stamps.serial()
-    imprint = sha256_imprint(digest.value)
-    # 2, 3
-    event = _event(now, tsa, serial, imprint, request_id, caller.account.id, caller.beside(now))
+    event = _event(now, tsa, serial, digest.value, request_id, caller.account.id, caller.beside(now))
     spent = Spent(Resource.TIMESTAMPS, caller.account.id, event, rate)
-    stamp = engine.authorities[tsa].stamp
-    try:
-        stamping = await engine.beside(engine.spending.stamp, spent, stamp, imprint, serial, time, apart=time != now)
-    except ClockUntrusted as error:
-        await engine.record_failure(event, "timestamp.refused", error)
-        raise
-    # 4
-    try:
-        return stamping.result()
-    except Exception as error:
-        await engine.undo(spent, "timestamp.failed", error)
-        raise
+    sign = partial(engine.authorities[tsa].stamp, sha256_imprint(digest.value), serial)
+    # 2, 3, 4
+    return await _made(engine, spent, sign, None if time == now else time)
 
 
 async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, request_id: str) -> bytes:
@@ -69,25 +59,41 @@ async def answer_request(engine: Engine, der: bytes, hierarchy: Hierarchy, reque
         )
         return rejected(refusal.failure, str(refusal))
     serial = engine.stamps.serial()
-    event = _event(now, tsa, serial, request.message_imprint, request_id, None)
+    imprint, nonce = request.message_imprint, request.nonce
+    event = _event(now, tsa, serial, imprint.hashed_message, request_id, None)
+    sign = partial(engine.authorities[tsa].stamp, imprint, serial, nonce=nonce, cert_req=request.cert_req)
+    return granted(await _made(engine, event, sign))
+
+
+async def _made(
+    engine: Engine, wanted: Spent | Event, sign: Callable[[datetime], bytes], apart: datetime | None = None
+) -> bytes:
+    """Return what is signed, once quota is spent and the entry written, durably.
+
+    It tells the time of the entry, and is then signed meanwhile, unless another process has told a later one; or the
+    time `apart`, of a test account's own clock, which is compared with nobody's.
+    """
+    event = wanted.event if isinstance(wanted, Spent) else wanted
+    time = apart or event.at
+    meanwhile = engine.lanes.submit(sign, time) if apart or engine.stamps.alone else None
     try:
-        stamping = await engine.beside(
-            engine.spending.stamp,
-            event,
-            engine.authorities[tsa].stamp,
-            request.message_imprint,
-            serial,
-            now,
-            request.nonce,
-            cert_req=request.cert_req,
-        )
-    except ClockUntrusted as error:
-        await engine.record_failure(event, "timestamp.refused", error)
+        told = await engine.commits.together(engine.spending.stamp, wanted, beside=meanwhile)
+    except BaseException as error:
+        if meanwhile is not None:
+            meanwhile.cancel()
+        if isinstance(error, ClockUntrusted):
+            await engine.record_failure(event, "timestamp.refused", error)
         raise
     try:
-        return granted(stamping.result())
+        if meanwhile is not None and (apart or told == time):
+            return meanwhile.result()
+        # What was signed meanwhile, if anything, tells a time that is before one that has left: it is thrown away.
+        return await engine.lanes.run(sign, told)
     except Exception as error:
-        await engine.record_failure(event, "timestamp.failed", error)
+        if isinstance(wanted, Spent):
+            await engine.undo(wanted, "timestamp.failed", error)
+        else:
+            await engine.record_failure(event, "timestamp.failed", error)
         raise
 
 
@@ -95,7 +101,7 @@ def _event(
     now: datetime,
     tsa: str,
     serial: int,
-    imprint: MessageImprint,
+    imprint: bytes,
     request_id: str,
     account_id: str | None,
     beside: Mapping[str, datetime] = MappingProxyType({}),
@@ -106,5 +112,5 @@ def _event(
         account_id=account_id,
         reference=f"{serial:x}",
         request_id=request_id,
-        details={"tsa": tsa, "imprint": imprint.hashed_message.hex(), **beside},
+        details={"tsa": tsa, "imprint": imprint.hex(), **beside},
     )

@@ -1,6 +1,5 @@
-"""A time-stamping authority: makes tokens whose genTime never goes back."""
+"""A time-stamping authority: makes tokens that tell the time that it is given."""
 
-import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -34,8 +33,6 @@ class Authority:
         self._policy = object_identifier(policy)
         self._accuracy = _accuracy(accuracy)
         self._tsa = element(0xA0, element(0xA4, certificate.subject.public_bytes()))
-        self._lock = threading.Lock()
-        self._last = datetime(1970, 1, 1, tzinfo=UTC)
 
     def read(self, encoded: bytes) -> StampRequest:
         """Return a checked request; raises `StampRefused`."""
@@ -49,14 +46,10 @@ class Authority:
         nonce: int | None = None,
         *,
         cert_req: bool = True,
-        apart: bool = False,
     ) -> bytes:
-        """Return a TimeStampToken (RFC 3161 §2.4.2), DER; raises `ClockUntrusted` when the clock stepped back.
-
-        A time that is `apart` is that of a test account's own clock: it is not compared with what others were told.
-        """
+        """Return a TimeStampToken (RFC 3161 §2.4.2), DER; raises `ClockUntrusted` outside the certificate's time."""
         self._check_validity(now)
-        gen_time = now.astimezone(UTC) if apart else self._forward(now)
+        gen_time = now.astimezone(UTC)
         content = element(
             0x30,
             b"\x02\x01\x01",
@@ -73,19 +66,6 @@ class Authority:
     def _check_validity(self, now: datetime) -> None:
         if not self.certificate.not_valid_before_utc <= now <= self.certificate.not_valid_after_utc:
             raise ClockUntrusted("the time is outside the validity of the TSA's certificate")
-
-    def _forward(self, now: datetime) -> datetime:
-        """Return `now`, or the last time told when `now` is a little before it.
-
-        Requests overtake each other between taking their time and being stamped, so a step back within the stated
-        accuracy is no untruth; beyond it nobody knows what time it is.
-        """
-        now = now.astimezone(UTC)
-        with self._lock:
-            if now < self._last - self.accuracy:
-                raise ClockUntrusted(f"the clock went back from {self._last} to {now}")
-            self._last = max(self._last, now)
-            return self._last
 
 
 def _generalized(value: datetime) -> bytes:
