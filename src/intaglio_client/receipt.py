@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -106,7 +107,8 @@ def _judge(receipt: _Receipt, content: bytes, key: LedgerKey, trusted: list[x509
         size=head.size,
         head_at=head.at,
         time_stamps=stamps,
-        trusted=bool(trusted),
+        trusted=bool(trusted and chain),
+        archived=not chain and any(one.identity is not None for one in signed),
     )
 
 
@@ -137,7 +139,8 @@ def _signed(entries: Sequence[Entry], chain: Sequence[x509.Certificate]) -> list
     for one in made or created.values():
         birth = created.get(one.reference)
         certificate = _of_signer(birth, chain)
-        if birth is not None and certificate is None:
+        # Without any, it is archived: the entry says the rest.
+        if birth is not None and certificate is None and chain:
             raise NotProven("the signer's certificate is not the one that was issued for the identity")
         found.append(
             Signed(
@@ -151,14 +154,20 @@ def _signed(entries: Sequence[Entry], chain: Sequence[x509.Certificate]) -> list
                 subject=_text(certificate, birth),
                 serial=None if birth is None else birth.details.get("serial"),
                 issuer=None if certificate is None else certificate.issuer.rfc4514_string(),
-                not_before=None if certificate is None else certificate.not_valid_before_utc,
-                not_after=None if certificate is None else certificate.not_valid_after_utc,
+                not_before=_told(birth, "not_before") if certificate is None else certificate.not_valid_before_utc,
+                not_after=_told(birth, "not_after") if certificate is None else certificate.not_valid_after_utc,
                 verification=None if birth is None else birth.details.get("verification"),
                 key_destroyed_at=None if birth is None else destroyed.get(birth.reference),
                 seal_destroyed_at=None if birth is None else ended.get(birth.details.get("epoch")),
             )
         )
     return found
+
+
+def _told(birth: Entry | None, name: str) -> datetime | None:
+    """Return a time that the entry of an identity's birth tells."""
+    told = None if birth is None else birth.details.get(name)
+    return datetime.fromisoformat(told) if isinstance(told, str) else None
 
 
 def _text(certificate: x509.Certificate | None, birth: Entry | None) -> str | None:

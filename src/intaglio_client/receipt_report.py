@@ -57,7 +57,10 @@ class Signed(msgspec.Struct, frozen=True):
 
 
 class ReceiptReport(msgspec.Struct, frozen=True):
-    """The judgement of a receipt; `trusted` tells whether any root was given to judge certificates by."""
+    """The judgement of a receipt; `trusted` tells whether certificates were judged by a root that was given.
+
+    `archived` tells that the service does not keep the signer's certificate any more, so that none is in the receipt.
+    """
 
     verdict: Verdict
     reason: str | None
@@ -69,6 +72,7 @@ class ReceiptReport(msgspec.Struct, frozen=True):
     head_at: datetime | None = None
     time_stamps: tuple[HeadStamp, ...] = ()
     trusted: bool = False
+    archived: bool = False
 
 
 def receipt_text(report: ReceiptReport) -> str:
@@ -95,7 +99,9 @@ def _lines(report: ReceiptReport) -> Iterator[str]:
         yield f"  time-stamp   all this was on record at {_moment(stamp.time)}, says {stamp.by}{trust}"
     if not report.time_stamps:
         yield "  time-stamp   none yet: ask for the receipt again in a minute or two"
-    if not report.trusted:
+    if report.archived:
+        yield "  certificates archived long after their end: the signer's is in what was signed"
+    elif not report.trusted:
         yield "  certificates they form a chain; no root was given to judge it by (--trust)"
 
 
@@ -112,7 +118,8 @@ def _signed(one: Signed) -> Iterator[str]:
         told = ", ".join(f"{name} {value}" for name, value in one.verification.items() if isinstance(value, str))
         yield f"  verified     {told}"
     if one.serial is not None:
-        yield f"  certificate  serial number {one.serial}, issued by {one.issuer}"
+        by = "" if one.issuer is None else f", issued by {one.issuer}"
+        yield f"  certificate  serial number {one.serial}{by}"
         if one.not_before is not None and one.not_after is not None:
             yield f"               from {_moment(one.not_before)} to {_moment(one.not_after)}"
     if one.identity is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from intaglio.database.engine import reading
 from intaglio.errors import Conflict, NotFound
 from intaglio.ledger import tree
 from intaglio.ledger.entry import Event
+from intaglio.revocation.archiving import archive_ended
 from intaglio.service import receipts
 from intaglio.service.heads import verifying_key
 from intaglio.service.home import Home, open_home
@@ -32,6 +34,7 @@ from intaglio.signing.signature import sign_digest
 from intaglio.signing.timestamp import stamp_digest
 from intaglio_client.errors import Unusable
 from intaglio_client.receipt import verify_receipt
+from intaglio_client.receipt_report import receipt_text
 from intaglio_client.report import Verdict
 from onboarded import DIGEST, caller, small_home
 from served import JOHN_DOE
@@ -96,6 +99,32 @@ def test_a_receipt_says_who_signed_what_when_and_that_the_key_is_gone(home: Home
     assert stamp_on_head.trusted
     assert report.head_at is not None
     assert abs(stamp_on_head.time - report.head_at) < timedelta(minutes=1)
+
+
+def test_the_receipt_of_a_certificate_that_is_archived_says_so_and_holds(
+    home: Home, identity: str, tmp_path: Path
+) -> None:
+    shutil.copytree(home.path, tmp_path / "home")
+    copy = open_home(tmp_path / "home")
+
+    async def archive() -> int:
+        async with composed(copy) as (service, _):
+            now = datetime.now(UTC)
+            late = now + timedelta(days=1)
+            return await archive_ended(service.engine.commits, copy.chain, ["test-issuing"], late, now)
+
+    try:
+        whole = verify_receipt(prove(home, identity), key=key(home), roots=roots(home))
+        assert asyncio.run(archive()) > 0
+        report = verify_receipt(prove(copy, identity), key=key(home), roots=roots(home))
+    finally:
+        copy.close()
+    assert (report.verdict, report.archived, report.trusted) == (Verdict.VALID, True, False)
+    assert (whole.archived, whole.trusted) == (False, True)
+    for name in "serial", "not_before", "not_after", "key_destroyed_at", "hash", "at":
+        assert getattr(report.signed[0], name) == getattr(whole.signed[0], name)
+    assert "John Doe" in (report.signed[0].subject or "")
+    assert "archived" in receipt_text(report)
 
 
 def test_a_time_stamp_has_a_receipt_by_its_serial_number(home: Home, identity: str) -> None:

@@ -145,8 +145,10 @@ def _certificates(home: Home, connection: Connection, found: Iterable[Recorded])
         if one.kind == "identity.created":
             above = str(details["issuer"])
             der = certificate_of(connection, above, str(details["serial"]))
-            if der is not None:
-                yield der
+            if der is None:
+                # It is archived: what stands above it would be about nothing.
+                return
+            yield der
             break
         if one.kind in {"timestamp.made", stamps.STAMPED}:
             above = str(details["tsa"])
