@@ -5,12 +5,14 @@ import hashlib
 import os
 import re
 import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import quote
 
 import httpx
 import pytest
 from cryptography import x509
+from cryptography.x509.ocsp import OCSPCertStatus, load_der_ocsp_response
 
 from served import ADMINISTRATION, JOHN_DOE, Partner, Served, decoded, run
 
@@ -176,7 +178,14 @@ def test_the_status_of_a_new_certificate_is_the_one_that_came_with_it(individual
     assert 0 < int(first.headers["cache-control"].split("max-age=")[1].split(",")[0]) <= 600
     # Who asks otherwise gets what they asked for.
     assert told().content != made
-    assert told("-sha256", "-no_nonce").content != made
+    for digest in "-sha256", "-sha384", "-sha512":
+        answer = told(digest, "-no_nonce")
+        found = load_der_ocsp_response(answer.content)
+        assert (found.certificate_status, f"-{found.hash_algorithm.name}") == (OCSPCertStatus.GOOD, digest)
+        # As RFC 5019 §6.2 has it: what caches are told is what the response says.
+        assert parsedate_to_datetime(answer.headers["last-modified"]) == found.this_update_utc
+        assert parsedate_to_datetime(answer.headers["expires"]) == found.next_update_utc
+        assert "public" in answer.headers["cache-control"]
 
 
 def test_unknown_serial_is_unknown_and_another_issuer_unauthorized(served: Served, individual: Partner) -> None:
