@@ -16,8 +16,8 @@ from intaglio.database.schema import Instant, metadata, moment
 from intaglio.database.statement import Statement
 from intaglio.errors import StoreUnavailable
 
-# 16 KiB are read to answer for one of them.
-MOST_IN_BLOCK = 1024
+# 4 KiB are read to answer for one of them.
+MOST_IN_BLOCK = 256
 _OCTETS = 20
 DIGITS = 2 * _OCTETS
 
@@ -133,14 +133,6 @@ def among(connection: Connection, issuer: str, serials: Sequence[str]) -> str | 
     if newest is None or newest < min(serials):
         return None
     return next((serial for serial in serials if find(connection, issuer, serial) is not None), None)
-
-
-def count(connection: Connection) -> tuple[int, int]:
-    """Return how many serial numbers are archived, and in how many octets."""
-    packed = func.length(blocks.c.issued) + func.length(blocks.c.planned)
-    query = select(func.sum(packed / blocks.c.width), func.sum(packed))
-    number, octets = connection.execute(query).one()
-    return int(number or 0), int(octets or 0)
 
 
 def _block(connection: Connection, issuer: str, serial: str) -> _Block | None:

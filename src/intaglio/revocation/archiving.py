@@ -17,7 +17,7 @@ from intaglio.revocation import archive
 from intaglio.revocation.archive import Archived
 from intaglio.revocation.register import State, certificates, serial_text
 
-# Others wait for the commit of so many; in between they come to it.
+# Others wait for the commit of so many, some hundredths of a second; in between they come to it.
 _MOST_TOGETHER = archive.MOST_IN_BLOCK
 _PAUSE_SECONDS = 0.05
 # The schema that has the archive.
