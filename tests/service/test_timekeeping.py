@@ -58,11 +58,21 @@ def partner(servers: list[TimeServer], shift: Path, tmp_path_factory: pytest.Tem
     assert service.stop() == 0
 
 
+# With the oscillator left alone, faketime breaks clock_nanosleep, by which Python sleeps.
+SLEEPING = """
+import select
+import time
+
+time.sleep = lambda seconds: select.select((), (), (), seconds) and None
+"""
+
+
 def make_started(service: Served, shift: Path, folder: Path) -> Partner:
+    (shift.parent / "sitecustomize.py").write_text(SLEEPING)
     # The oscillator is the machine's: that nobody sets it is what the service goes by.
     faked = {
         "LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(shift), "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_NO_CACHE": "1", "PYTHONPATH": str(shift.parent),
     }  # fmt: skip
     service.environment |= faked
     service.start()
