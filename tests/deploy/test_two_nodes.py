@@ -33,13 +33,18 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Served]]:
     made = [Served(folder / name, free_port(), free_port()) for name in ("one", "two")]
     ports = ("--api-port", str(made[0].api_port), "--pki-port", str(made[0].pki_port), "--algorithm", "p-256")
     made[0].intaglio("init", *ports, "--database", store.new_database(), *hsm_options())
-    shutil.copytree(made[0].home, made[1].home)
+    # One home for both, as compose and the chart have it; only their addresses differ here.
+    (made[0].home / "heads").mkdir(exist_ok=True)
+    made[1].home.mkdir(mode=0o700)
+    for part in made[0].home.iterdir():
+        (made[1].home / part.name).symlink_to(part)
+    (made[1].home / "intaglio.toml").unlink()
+    shutil.copy(made[0].home / "intaglio.toml", made[1].home)
     pair(folder, "front")
     pair(folder, "site", "localhost")
     for node in made:
         settings = node.home / "intaglio.toml"
-        text = settings.read_text().replace("[keys]\n", f"[keys]\nepoch_folder = '{folder / 'epochs'}'\n")
-        text = text.replace(f"port = {made[0].api_port}", f"port = {node.api_port}")
+        text = settings.read_text().replace(f"port = {made[0].api_port}", f"port = {node.api_port}")
         text = text.replace(f"port = {made[0].pki_port}", f"port = {node.pki_port}")
         front = f"[front]\nport = {free_port()}\nca_file = '{folder / 'front.crt'}'\npeers = ['{FRONT}']\n"
         settings.write_text(text + front)
