@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -213,7 +214,11 @@ def _refused(*command: str | Path) -> bytes:
 
 def test_nothing_is_overwritten_and_nothing_damaged_restored(working: Served, folder: Path) -> None:
     target, new = folder / "whole", folder / "new"
-    working.intaglio("backup", target)
+    with socket.socket(socket.AF_UNIX) as front:
+        front.bind(str(working.home / "front"))
+        working.intaglio("backup", target)
+    assert not (target / "home/front").exists()
+    (working.home / "front").unlink()
     assert b"not empty" in _refused("backup", target, "--home", working.home)
     assert b"lost with it" in _refused("backup", working.home / "inside", "--home", working.home)
     assert b"not empty" in _refused("restore", target, "--home", working.home)

@@ -179,7 +179,8 @@ def _copy_files(home: Path, target: Path, settings: Settings, store: Path | None
         (target / here.relative_to(home)).mkdir(mode=0o700, parents=True)
         for name in names:
             path = here / name
-            if path.resolve() not in left_out and not name.endswith(_PASSING):
+            # A socket, on which a proxy may come in, is no file.
+            if path.is_file() and path.resolve() not in left_out and not name.endswith(_PASSING):
                 shutil.copy2(path, target / path.relative_to(home))
 
 
