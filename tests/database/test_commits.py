@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, select, text, update
 
 from intaglio.accounts import credentials, quota, register
 from intaglio.accounts.kinds import Kind, starting_policy
+from intaglio.accounts.own_rates import account_rates
 from intaglio.accounts.profiles.accreditation import accreditations
 from intaglio.accounts.profiles.register import profiles, stops
 from intaglio.accounts.quota import Resource
@@ -46,6 +47,7 @@ TABLES = (
     register.accounts,
     register.policies,
     quota.quotas,
+    account_rates,
     credentials.credentials,
     credentials.client_certificates,
     certificates,

@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from sqlalchemy import Connection
 
 from intaglio.accounts import credentials, register, sandbox
+from intaglio.accounts.own_rates import rates_of
 from intaglio.accounts.policy import Policy, load
 from intaglio.accounts.profiles import accreditation, choice
 from intaglio.accounts.profiles import register as profiles
@@ -287,7 +288,7 @@ class Sessions:
             certificate,
             load(document, profile),
             expires.replace(microsecond=0),
-            rates,
+            rates_of(connection, account.id, rates),
             tuple(verification.every(connection, account.id, verification.State.APPROVED)),
             sandbox.find(connection, account.id) if account.hierarchy == Hierarchy.TEST else None,
             profiles.stopped(connection, profile.name),

@@ -14,12 +14,15 @@ from intaglio.accounts.register import State
 from intaglio.cli.acting import AsOption, AsSecretOption, key_of, told
 from intaglio.cli.terminal import DEFAULT_HOME, HomeOption, JsonOption, command, say, table
 from intaglio.database.engine import reading, transaction
+from intaglio.errors import ContentRefused
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.service.acting import Opens, for_account
 from intaglio.service.acts import CreateAccount, OfAccount, account_fields
 from intaglio.service.home import open_home
 from intaglio.service.oversight import submit
 from intaglio.service.profile_acts import SetProfile
+from intaglio.service.rates import SetRate, rates_told
+from intaglio.settings import RateSettings
 
 app = typer.Typer(help="Accounts: who may use the service.", no_args_is_help=True)
 
@@ -81,12 +84,14 @@ def list_accounts(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) 
 @app.command()
 @command
 def show(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
-    """Show an account with its credentials and quotas."""
-    with reading(open_home(home).engine) as connection:
+    """Show an account with its credentials, quotas and rates."""
+    opened = open_home(home)
+    with reading(opened.engine) as connection:
         found = account_fields(register.find(connection, account))
         found["quotas"] = {
             str(resource): msgspec.to_builtins(quota.read(connection, account, resource)) for resource in Resource
         }
+        found["rates"] = rates_told(opened, connection, account)
         found["credentials"] = [
             {
                 "credential_id": credential.id,
@@ -102,7 +107,9 @@ def show(account: AccountArgument, home: HomeOption = DEFAULT_HOME, as_json: Jso
     lines = [f"{name}: {value}" for name, value in found.items() if not isinstance(value, dict | list)]
     for resource, amounts in found["quotas"].items():
         granted = "not limited" if amounts["granted"] is None else f"of {amounts['granted']}"
-        lines.append(f"{resource}: {amounts['spent']} {granted}")
+        rate = found["rates"][resource]
+        fast = f"{rate['per_second']:g} a second, {rate['burst']} at once ({rate['of']})"
+        lines.append(f"{resource}: {amounts['spent']} {granted}; {fast}")
     for one in found["credentials"]:
         lines.append(f"credential {one['credential_id']}: key {one['api_key']}, {one['state']}")
         lines.extend(
@@ -166,6 +173,33 @@ def choose_profile(
     asked = SetProfile(account, profile)
     outcome = submit(open_home(home), key_of(acting, secret), "account.profile", asked, datetime.now(UTC))
     words = f"Certificates of the account are {outcome.result['profile']} from now on." if outcome.done else ""
+    told(outcome, outcome.result, words, as_json=as_json, then=f"intaglio account show {account}")
+
+
+@app.command(name="rate")
+@command
+def set_rate(
+    account: AccountArgument,
+    resource: Annotated[Resource, typer.Argument(metavar="WHAT", help=f"One of {', '.join(Resource)}.")],
+    per_second: Annotated[
+        float | None, typer.Option(min=0.001, max=1_000_000, help="In the long run.", show_default="as in the settings")
+    ] = None,
+    burst: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="At once.", show_default="as in the settings")
+    ] = None,
+    acting: AsOption = None,
+    secret: AsSecretOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+) -> None:
+    """Say how fast an account may be, or have it as in the settings; in production this waits for a second person."""
+    if (per_second is None) != (burst is None):
+        raise ContentRefused("A rate has two figures.", {"rate": "--per-second and --burst, both or none"})
+    wanted = None if per_second is None or burst is None else RateSettings(per_second, burst)
+    asked = SetRate(account, resource, wanted)
+    outcome = submit(open_home(home), key_of(acting, secret), "account.rate", asked, datetime.now(UTC))
+    made = outcome.result if outcome.done else None
+    words = f"Of {resource}, {made['per_second']:g} a second and {made['burst']} at once." if made else ""
     told(outcome, outcome.result, words, as_json=as_json, then=f"intaglio account show {account}")
 
 

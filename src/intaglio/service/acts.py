@@ -32,6 +32,7 @@ from intaglio.service.authorities import import_list
 from intaglio.service.home import Home
 from intaglio.service.profile_acts import PROFILE_ACTS
 from intaglio.service.profiles import check_usable
+from intaglio.service.rates import RATE_ACTS
 from intaglio.service.renewal import install_renewal, renew, renewable
 from intaglio.service.retention import RETENTION_ACTS
 from intaglio.service.staffing import Enrolment, Removal, enrol, look_at_enrolment, look_at_removal, read_key, remove
@@ -320,6 +321,7 @@ ACTS: Mapping[str, Act] = {
     "account.resume": Act(OfAccount, _look_at_suspended, says(), inside=_resume),
     **PROFILE_ACTS,
     **RETENTION_ACTS,
+    **RATE_ACTS,
     "policy.set": Act(SetPolicy, _look_at_policy, _set_it, inside=_set_policy),
     "mechanism.approve": Act(OfMechanism, _look_at_mechanism, to("mechanism"), inside=_approve_mechanism),
     "mechanism.resume": Act(OfMechanism, _look_at_mechanism, to("mechanism"), inside=_resume_mechanism),

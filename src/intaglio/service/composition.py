@@ -12,8 +12,7 @@ from sqlalchemy import Connection
 
 from intaglio import __version__
 from intaglio.accounts import sandbox
-from intaglio.accounts.quota import Resource
-from intaglio.accounts.rates import Limits, Rate, rate
+from intaglio.accounts.rates import Limits
 from intaglio.accounts.sandbox import Failure
 from intaglio.accounts.sessions import SANDBOXED, Sessions
 from intaglio.accounts.verification.jwks import Keysets
@@ -39,11 +38,12 @@ from intaglio.service.heads import HEAD_SECONDS, sign_heads
 from intaglio.service.home import TOKEN_SECRET, Home
 from intaglio.service.housekeeping import OFFICE, Work, keep_house
 from intaglio.service.lost import give_up_lost
+from intaglio.service.rates import rate_of, usual_rates
 from intaglio.service.refill import key_pool
 from intaglio.service.serving import Serving
 from intaglio.service.stamping import STAMPING_SECONDS, stamp_heads
 from intaglio.service.timekeeping import Timekeeping, trust_of
-from intaglio.settings import RateSettings, RatesSettings, Settings
+from intaglio.settings import Settings
 from intaglio.signing.destruction import destroy_expired, forget_expired
 from intaglio.signing.engine import Engine, Spending
 from intaglio.signing.forced import taken
@@ -94,16 +94,6 @@ class Service:
             except (IntaglioError, TimeoutError):
                 troubles["keys"] = "the token does not answer"
         return troubles
-
-
-def rate_of(found: RateSettings) -> Rate:
-    """Return a rate as it is in the settings."""
-    return rate(found.per_second, found.burst)
-
-
-def rates_of(found: RatesSettings) -> dict[Resource, Rate]:
-    """Return how fast accounts may be that have no rates of their own."""
-    return {resource: rate_of(getattr(found, resource)) for resource in Resource}
 
 
 def compose(home: Home, clock: Clock, place: int = 0) -> Service:
@@ -184,7 +174,9 @@ def compose(home: Home, clock: Clock, place: int = 0) -> Service:
         engine.answers.forget_tests()
         engine.live.drop_beginning(SANDBOXED)
 
-    sessions = Sessions(commits, secret, settings.token_lifetime, rates_of(settings.rates), changed, sandboxes_changed)
+    sessions = Sessions(
+        commits, secret, settings.token_lifetime, usual_rates(settings.rates), changed, sandboxes_changed
+    )
     return Service(home, engine, sessions, serving, Refusals(), spans=spans)
 
 

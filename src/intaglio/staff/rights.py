@@ -48,6 +48,7 @@ RIGHTS: Mapping[str, Right] = {
     "account.create": _two({_OPERATOR, _VETTING}, {_VETTING}, "account.created"),
     "account.resume": _two({_OPERATOR, _VETTING, _SECURITY}, {_VETTING, _SECURITY}, "account.resumed"),
     "policy.set": _two({_OPERATOR, _VETTING, _ADMINISTRATOR}, {_VETTING}, "policy.set"),
+    "account.rate": _two({_OPERATOR, _VETTING}, {_VETTING}, "account.rated"),
     "account.profile": _two({_OPERATOR, _VETTING}, {_VETTING}, "profile.chosen"),
     "mechanism.approve": _two({_OPERATOR, _VETTING, _ADMINISTRATOR}, {_VETTING}, "mechanism.approved"),
     "mechanism.resume": _two({_OPERATOR, _VETTING, _ADMINISTRATOR}, {_VETTING}, "mechanism.resumed"),
