@@ -16,6 +16,7 @@ from intaglio.cli import (
     backup,
     ceremony,
     certificate,
+    clock,
     credential,
     evidence,
     hsm,
@@ -52,6 +53,7 @@ app.add_typer(evidence.app, name="evidence")
 app.add_typer(certificate.app, name="certificate")
 app.add_typer(identity.app, name="identity")
 app.add_typer(pool.app, name="pool")
+app.add_typer(clock.app, name="clock")
 app.add_typer(ceremony.app, name="ceremony")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(hsm.app, name="hsm")

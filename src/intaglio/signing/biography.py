@@ -48,8 +48,8 @@ def biography(connection: Connection, identity_id: str) -> Biography:
     subject, not_after = standing.subject, standing.not_after
     if standing.profile == ARCHIVED:
         # The register has its number only: the rest is in the ledger.
-        (told,) = ledger.details(connection, identity_id, "identity.created")
-        subject, not_after = told["subject"], datetime.fromisoformat(told["not_after"])
+        for told in ledger.details(connection, identity_id, "identity.created"):
+            subject, not_after = told["subject"], datetime.fromisoformat(told["not_after"])
     made = ledger.count(connection, identity_id, "signature.made")
     entries = {
         "identity.created": ledger.about(connection, identity_id, "identity.created"),
