@@ -151,9 +151,7 @@ def verify(
 ) -> None:
     """Judge the signatures of a PDF: who, when, by which chain and evidence, and whether it was changed."""
     with _errors_told():
-        # pyHanko logs what it finds wrong; the report says it, once and in words.
-        for name in ("pyhanko", "pyhanko_certvalidator"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        _quiet()
         report = verify_pdf(
             read_file(file, "document"),
             [read_file(each, "trusted certificate") for each in trust],
@@ -222,6 +220,7 @@ def verify_a_receipt(
 ) -> None:
     """Say, offline, who signed which hash when, and whether the key is destroyed; 3 without the ledger's key."""
     with _errors_told():
+        _quiet()
         report = verify_receipt(
             read_file(file, "receipt"),
             key=None if key is None else read_file(key, "key of the ledger").decode("latin-1"),
@@ -249,6 +248,12 @@ def verify_exported_lines(
         told = report.reason or f"{report.entries} entries are in the tree of {report.ledger}, signed {report.head_at}."
         typer.echo(msgspec.json.encode(report).decode() if as_json_text else told)
         _exit(Verdict.VALID if report.reason is None else Verdict.INVALID)
+
+
+def _quiet() -> None:
+    """Have pyHanko not log what it finds wrong: the report says it, once and in words."""
+    for name in ("pyhanko", "pyhanko_certvalidator"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _exit(verdict: Verdict) -> None:

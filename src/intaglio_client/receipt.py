@@ -134,6 +134,7 @@ def _signed(entries: Sequence[Entry], chain: Sequence[x509.Certificate]) -> list
     failed = {
         (one.reference, one.request_id) for one in entries if one.kind in {"signature.failed", "timestamp.failed"}
     }
+    unheard = {one.request_id for one in entries if one.kind == "response.undelivered"}
     made = [one for one in entries if one.kind in _KINDS and (one.reference, one.request_id) not in failed]
     found: list[Signed] = []
     for one in made or created.values():
@@ -147,6 +148,7 @@ def _signed(entries: Sequence[Entry], chain: Sequence[x509.Certificate]) -> list
                 what=_KINDS.get(one.kind, "identity"),
                 hash=one.details.get("digest") or one.details.get("imprint"),
                 at=one.at,
+                undelivered=one.request_id in unheard,
                 entry=f"{one.chain}/{one.sequence}",
                 account=one.account_id,
                 identity=None if birth is None else birth.reference,

@@ -35,13 +35,15 @@ class HeadStamp(msgspec.Struct, frozen=True):
 class Signed(msgspec.Struct, frozen=True):
     """A signature, a time-stamp, or an identity that has not signed: what, by whom, when, and what became of the key.
 
-    `hash` is hex; `at` is by the service's clock; `key_destroyed_at` is when the key was overwritten,
-    `seal_destroyed_at` when the key was destroyed under which every copy of it rests.
+    `hash` is hex; `undelivered` if it is on record here that the answer reached nobody; `at` is by the service's clock;
+    `key_destroyed_at` is when the key was overwritten, `seal_destroyed_at` when the key was destroyed under which every
+    copy of it rests.
     """
 
     what: str
     hash: str | None
     at: datetime
+    undelivered: bool
     entry: str
     account: str | None
     identity: str | None
@@ -110,6 +112,8 @@ def _signed(one: Signed) -> Iterator[str]:
     if one.hash is not None:
         yield f"  hash         {one.hash}"
     yield f"  when         {_moment(one.at)}, by the service's clock"
+    if one.undelivered:
+        yield "  answer       reached nobody"
     if one.subject is not None:
         yield f"  signed by    {one.subject}"
     if one.identity is not None:

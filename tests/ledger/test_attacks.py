@@ -20,7 +20,7 @@ from intaglio.keys.lanes import Lanes
 from intaglio.ledger.entry import GENESIS, Event, entry_hash
 from intaglio.ledger.examination import Examined, examine
 from intaglio.ledger.outside import kept
-from intaglio.ledger.writer import Chain
+from intaglio.ledger.writer import Chain, latest
 from intaglio.service.heads import Heads, verifying_key
 from intaglio.service.home import Home, open_home
 from onboarded import small_home
@@ -243,6 +243,28 @@ def test_what_fits_together_is_found_by_heads_kept_outside(
     # What was signed afterwards is another matter.
     if (path / "heads").exists():
         assert examined(path, path / "heads").outside
+
+
+def test_a_service_that_begins_on_a_database_from_before_notices(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def begun(home: Home) -> bool:
+        commits, lanes = Commits(home.engine), Lanes("test", 1)
+        commits.start()
+        fits = await Heads(home, commits, lanes).compare(home.chain, datetime.now(UTC))
+        await commits.stop()
+        lanes.shutdown()
+        return fits
+
+    # The control: what nobody touched.
+    home = open_home(path)
+    assert asyncio.run(begun(home))
+    home.close()
+    sql(path, *FORGET, "DELETE FROM ledger WHERE chain = 'main' AND sequence > 200")
+    home = open_home(path)
+    assert not asyncio.run(begun(home))
+    assert "not the one that the head" in caplog.text
+    with reading(home.engine) as connection:
+        assert latest(connection, most=1)[0].kind == "ledger.diverged"
+    home.close()
 
 
 def test_heads_of_another_key_prove_nothing(path: Path, tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def _check_outside(connection: Connection, key: VerifyingKey | None, outside: It
         except Malformed as error:
             raise Conflict(f"the head at {one.place} does not hold: {error}", {one.place: str(error)}) from error
         count += 1
-        if head.size <= size and hmac.compare_digest(tree.root(connection, head.size), head.root):
+        if tree.has(connection, head.size, head.root):
             good = max(good, head.size)
         elif bad is None or head.size < bad[0]:
             bad = (head.size, one.place, f"{head.at:%Y-%m-%d %H:%M:%S} UTC")

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,9 @@ from intaglio.errors import Malformed
 from intaglio.ledger.examination import Outside
 from intaglio.ledger.stamps import Stamp
 from intaglio.ledger.tree import Signed
+
+# Some hundred lines.
+_TAIL_BYTES = 64 * 1024
 
 _log = logging.getLogger("intaglio.ledger")
 
@@ -55,6 +59,18 @@ def append(folder: Path, day: str, line: bytes) -> None:
             os.fsync(held)
         finally:
             os.close(held)
+
+
+def newest(folder: Path) -> Outside | None:
+    """Return the newest head in a folder, None if there is none, or none that can be read."""
+    for path in sorted(folder.glob("*.jsonl"), reverse=True)[:2]:
+        lines = path.read_bytes()[-_TAIL_BYTES:].splitlines()
+        for number, line in enumerate(reversed(lines), 1):
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                found = msgspec.json.decode(line, type=_Line)
+                if found.head is not None:
+                    return Outside(f"{path.name}, line {number} from its end", found.head)
+    return None
 
 
 def kept(path: Path) -> Iterator[Outside]:

@@ -22,6 +22,7 @@ LEDGER = "ledger"
 PRUNABLE = frozenset({
     "signature.made", "signature.failed", "timestamp.made", "timestamp.failed", "timestamp.refused", "identity.created",
     "key.destroyed", "epoch.destroyed", "pool.aged", "login.made", "request.refused", "request.refused.more",
+    "response.undelivered",
 })  # fmt: skip
 
 

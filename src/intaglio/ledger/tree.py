@@ -1,5 +1,6 @@
 """The tree over all chains, at rest: which entry is which leaf, the tiles, and the signed heads."""
 
+import hmac
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -145,6 +146,11 @@ def tile(connection: Connection, level: int, number: int) -> bytes:
 def root(connection: Connection, leaves_taken: int) -> bytes:
     """Return the root over the first leaves, from the tiles; raises `Conflict`."""
     return merkle.root(partial(tile, connection), leaves_taken)
+
+
+def has(connection: Connection, leaves_taken: int, wanted: bytes) -> bool:
+    """Return whether there are so many leaves, and this is the root over them."""
+    return leaves_taken <= size(connection) and hmac.compare_digest(root(connection, leaves_taken), wanted)
 
 
 def grow(connection: Connection, before: int, taken: Sequence[Taken]) -> tuple[dict[Place, bytes], bytes]:

@@ -13,13 +13,16 @@ from sqlalchemy import Connection
 
 from intaglio.database.commits import Commits
 from intaglio.database.engine import reading
-from intaglio.errors import Conflict, KeyUnavailable
+from intaglio.errors import Conflict, KeyUnavailable, Malformed
 from intaglio.keys.algorithm import KeyAlgorithm, PrivateKey
 from intaglio.keys.lanes import Lanes
 from intaglio.ledger import outside, tree
-from intaglio.ledger.head import Head, VerifyingKey, key_of, read_key, signed
+from intaglio.ledger.entry import Event
+from intaglio.ledger.head import Head, VerifyingKey, key_of, opened, read_key, signed
 from intaglio.ledger.merkle import Place
+from intaglio.ledger.retention import LEDGER
 from intaglio.ledger.tree import Signed, Taken
+from intaglio.ledger.writer import Chain
 from intaglio.pki.signature import signing
 from intaglio.service.home import Home
 from intaglio.service.roster import replace
@@ -103,6 +106,31 @@ class Heads:
         self._size = -1
         self._covered: dict[str, int] = {}
 
+    async def compare(self, chain: Chain, now: datetime) -> bool:
+        """Return whether the database has what the newest head in the folder is over; that it has not is recorded.
+
+        It was restored from before, cut, or recomputed: what is signed from here on is another history.
+        """
+        newest = await asyncio.to_thread(outside.newest, self._folder)
+        if newest is None:
+            return True
+        try:
+            head = opened(newest.note, self._public)
+            fits = await self._commits.read(
+                lambda c: head.size <= tree.size(c) and tree.root(c, head.size) == head.root
+            )
+        except (Malformed, Conflict) as error:
+            fits, told = False, str(error)
+        else:
+            told = f"of {head.size} entries, signed {head.at}"
+        if not fits:
+            _log.error("the ledger is not the one that the head in %s is over (%s)", newest.place, told)
+            event = Event(
+                now, "ledger.diverged", reference=LEDGER, details={"place": newest.place, "head": newest.note}
+            )
+            await self._commits.write(lambda connection: chain.append(connection, [event]))
+        return fits
+
     async def sign(self, now: datetime) -> bool:
         """Sign a head over what is new; return whether there may be more.
 
@@ -145,6 +173,7 @@ def sign_heads(home: Home, engine: Engine) -> Callable[[], Awaitable[None]]:
         try:
             if heads is None:
                 heads = await asyncio.to_thread(Heads, home, engine.commits, engine.lanes)
+                await heads.compare(engine.chain, engine.clock.now())
             more = True
             while more:
                 more = await heads.sign(engine.clock.now())

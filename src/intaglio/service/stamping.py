@@ -1,6 +1,7 @@
 """Time-stamps on heads of the ledger: one a minute, while anything but stamps is new."""
 
 import hashlib
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from cryptography import x509
 from sqlalchemy import Connection
 
-from intaglio.errors import Conflict, IntaglioError, Malformed
+from intaglio.errors import ClockUntrusted, Conflict, IntaglioError, IssuanceRefused, Malformed
 from intaglio.ledger import outside, stamps, tree
 from intaglio.ledger.entry import Event
 from intaglio.ledger.stamps import STAMPED, Stamp
@@ -18,6 +19,8 @@ from intaglio.service.home import Home
 from intaglio.signing.engine import Engine
 from intaglio.timestamping import token
 from intaglio.timestamping.tsp import sha256_imprint
+
+_log = logging.getLogger("intaglio.ledger")
 
 # How often it is looked whether a minute is over.
 STAMPING_SECONDS = 5.0
@@ -31,12 +34,23 @@ def imprint(note: str) -> bytes:
 
 def stamp_heads(home: Home, engine: Engine) -> Callable[[], Awaitable[None]]:
     """Return what has the newest head stamped if it is time, each time it is called."""
+    told = ""
 
     async def work() -> None:
+        nonlocal told
         now = engine.clock.now()
         head = await engine.commits.read(lambda connection: due(connection, now))
-        if head is not None:
+        if head is None:
+            return
+        try:
             await stamp(home, engine, head, now)
+        except (IssuanceRefused, ClockUntrusted) as error:
+            # It lasts: once is enough.
+            if str(error) != told:
+                told = str(error)
+                _log.warning("heads of the ledger are not stamped: %s", error)
+        else:
+            told = ""
 
     return work
 
