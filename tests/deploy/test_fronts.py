@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -153,7 +154,7 @@ def test_tls_passed_through_is_the_service_s_own_and_the_address_the_client_s(
 
 
 def test_on_one_machine_a_front_may_come_by_a_unix_socket(
-    fronted: Served, partners: list[Partner], tmp_path: Path
+    fronted: Served, partners: list[Partner], front_port: int, through: Through, tmp_path: Path
 ) -> None:
     # A copy of the home, and so of its partners, at other addresses.
     copied = Served(tmp_path / "home", free_port(), free_port())
@@ -162,8 +163,14 @@ def test_on_one_machine_a_front_may_come_by_a_unix_socket(
     text = settings.read_text().partition("[front]")[0] + "[front]\nsocket = 'front.sock'\n"
     text = text.replace(f"port = {fronted.api_port}", f"port = {copied.api_port}")
     settings.write_text(text.replace(f"port = {fronted.pki_port}", f"port = {copied.pki_port}"))
+    # Whoever runs it, systemd for one, is told when it serves and when it ends.
+    supervisor = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    supervisor.bind(str(tmp_path / "notify"))
+    supervisor.settimeout(1)
+    copied.environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
     copied.start("--workers", "2")
     try:
+        assert supervisor.recv(100) == b"READY=1"
         transport = httpx.HTTPTransport(uds=str(copied.home / "front.sock"))
         fields = {**partners[0].authorization, "X-Forwarded-For": "192.0.2.7"}
         with httpx.Client(base_url="http://localhost/v2", transport=transport, timeout=20) as client:
@@ -171,8 +178,19 @@ def test_on_one_machine_a_front_may_come_by_a_unix_socket(
             assert client.get("/trustchain", headers=own).status_code == 200
             assert client.get("/trustchain", headers=fields).status_code == 401
         assert refused(copied)[0]["peer"] == "192.0.2.7"
+        site, public = free_port(), free_port()
+        text = rendered("nginx/terminating.conf", changes(fronted, front_port, site, public))
+        text = text.replace(f"server 127.0.0.1:{front_port}", f"server unix:{copied.home}/front.sock")
+        # The tests' own address is none for such a socket.
+        text = text.replace("location / {", "location / {\nproxy_bind off;")
+        proxy = nginx(tmp_path / "nginx", text.replace("https://intaglio_api", "http://intaglio_api"), site)
+        answer = through(partners[0], site).get("/trustchain", headers=partners[0].authorization)
+        proxy.end()
+        assert answer.status_code == 200
     finally:
         assert copied.stop() == 0
+    with supervisor:
+        assert supervisor.recv(100) == b"STOPPING=1"
 
 
 @pytest.mark.usefixtures("proxy")

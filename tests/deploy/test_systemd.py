@@ -1,18 +1,15 @@
 """The unit: judged by systemd's own tools; what it asks of the service is tried on the service."""
 
-import os
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from commands import BIN, run
-from custody import init_options
 from fronts import DEPLOY
+from intaglio.cli.supervisor import notify
 from intaglio.errors import KeyUnavailable
 from intaglio.settings import Settings, hsm_pin, load, master_key
-from served import Served, free_port
 
 # 1.4 of 10, as `systemd-analyze security` has it, and a tenth more where it counts anew.
 EXPOSURE = 15
@@ -61,24 +58,10 @@ def test_secrets_are_taken_from_the_process_s_credentials(tmp_path: Path, monkey
         hsm_pin("credential:../hsm-pin/x", tmp_path)
 
 
-def test_the_supervisor_is_told_when_it_serves_and_when_it_ends(tmp_path: Path) -> None:
-    service = Served(tmp_path / "home", free_port(), free_port())
-    ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port))
-    service.intaglio("init", *ports, "--algorithm", "p-256", *init_options())
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-        told.settimeout(30)
-        told.bind(str(tmp_path / "notify"))
-        service.environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
-        service.start("--workers", "2")
-        assert told.recv(100) == b"READY=1"
-        socket.create_connection(("127.0.0.1", service.api_port), 5).close()
-        assert service.stop() == 0
-        assert told.recv(100) == b"STOPPING=1"
-    # Nobody is there to be told: it serves all the same.
-    assert not os.access(tmp_path / "gone", os.F_OK)
-    service.environment["NOTIFY_SOCKET"] = str(tmp_path / "gone")
-    service.start()
-    assert service.stop() == 0
+def test_nobody_is_there_to_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in (str(tmp_path / "gone"), "@intaglio-nobody", "nowhere"):
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        notify("READY=1")
 
 
 def test_the_command_beside_the_unit_is_a_sound_script() -> None:

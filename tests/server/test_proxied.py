@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from commands import run
-from intaglio.api.front import Front
+from intaglio.api.front import Front, Networks
 from intaglio.errors import Conflict
 from intaglio.server.listener import bind
 
@@ -115,7 +115,7 @@ def test_a_unix_socket_is_its_owner_s_and_group_s_and_a_dead_one_gives_way(
 
 
 def test_the_last_address_that_was_forwarded_counts_and_only_from_a_peer() -> None:
-    def address(sent: list[bytes], peer: str | None) -> object:
+    def address(sent: list[bytes], peer: str | None, peers: Networks | None = PROXIES) -> object:
         seen: list[object] = []
 
         async def app(scope: dict[str, object], _receive: object, _send: object) -> None:
@@ -126,14 +126,15 @@ def test_the_last_address_that_was_forwarded_counts_and_only_from_a_peer() -> No
             "client": None if peer is None else (peer, 1),
             "headers": [(b"x-forwarded-for", value) for value in sent],
         }
-        call = Front(app, PROXIES)(scope, None, None)
+        call = Front(app, peers)(scope, None, None)
         with pytest.raises(StopIteration):
             call.send(None)
         return seen[0]
 
     assert address([b"192.0.2.99, 192.0.2.7"], "127.0.0.2") == ("192.0.2.7", 0)
     assert address([b"192.0.2.99", b"2001:DB8::7"], "::ffff:127.0.0.2") == ("2001:db8::7", 0)
-    assert address([b"192.0.2.7"], None) == ("192.0.2.7", 0)
+    assert address([b"192.0.2.7"], None, None) == ("192.0.2.7", 0)
+    assert address([b"192.0.2.7"], None) is None
     assert address([b"192.0.2.7"], "127.0.0.9") == ("127.0.0.9", 1)
     assert address([b"unknown"], "127.0.0.2") == ("127.0.0.2", 1)
     assert address([], "127.0.0.2") == ("127.0.0.2", 1)

@@ -53,10 +53,10 @@ def presented(value: bytes) -> PeerCertificate:
 class Front:
     """ASGI middleware around a gate: takes the client's address from a front, and its certificate if it `vouches`.
 
-    A Unix socket has no address: who may connect to it is the file system's to say.
+    Without `peers` all come by a Unix socket: who may is the file system's to say.
     """
 
-    def __init__(self, app: Any, peers: Networks, *, vouches: bool = False) -> None:
+    def __init__(self, app: Any, peers: Networks | None, *, vouches: bool = False) -> None:
         self._app = app
         self._peers = peers
         self._vouches = vouches
@@ -64,7 +64,7 @@ class Front:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Pass a request on as the client's own."""
         if scope["type"] == "http":
-            front = scope["client"] is None or within(scope["client"][0], self._peers)
+            front = self._is_front(scope["client"])
             if self._vouches:
                 certificate, fault = _certificate(scope) if front else (None, "this is not the front's address")
                 scope["extensions"] = {
@@ -74,6 +74,10 @@ class Front:
             if front:
                 _take_address(scope)
         await self._app(scope, receive, send)
+
+    def _is_front(self, client: tuple[str, int] | None) -> bool:
+        # A socket whose other end is gone already has no address any more.
+        return self._peers is None or (client is not None and within(client[0], self._peers))
 
 
 def _certificate(scope: Any) -> tuple[PeerCertificate | None, str]:

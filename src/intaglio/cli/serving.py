@@ -129,7 +129,7 @@ async def _listen(
     serving = [
         (api, context, _networks(front.proxy_protocol)),
         (Front(public, peers) if peers else public, None, ()),
-        (Front(api, peers, vouches=True), _front_tls(home, chain, front), ()),
+        (Front(api, peers if front.socket is None else None, vouches=True), _front_tls(home, chain, front), ()),
     ]
     places = zip(_addresses(home), serving, sockets or repeat(None), strict=False)
     listeners = [
