@@ -11,7 +11,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 WITH_KEYS := tests/signing tests/timestamping tests/api/test_walk.py tests/cli/test_init.py \
 	tests/cli/test_onboarding.py tests/client/test_end_to_end.py tests/client/test_receipt.py tests/ceremony/test_flows.py \
 	--ignore tests/signing/test_sandbox.py --ignore tests/signing/test_chosen_profiles.py
-WITH_STORE := tests/api/test_walk.py tests/api/test_refusals.py tests/api/test_sandbox.py tests/cli/test_onboarding.py
+WITH_STORE := tests/signing/test_stamps.py tests/api/test_walk.py tests/api/test_refusals.py tests/api/test_sandbox.py tests/cli/test_onboarding.py
 FAULTS = $(shell grep -o '`tests/[a-z_/]*\.py`' docs/reliability.md | tr -d '`' | sort -u)
 WITH_STORE := tests/api/test_walk.py tests/api/test_refusals.py tests/api/test_sandbox.py tests/api/test_ledger.py tests/client/test_receipt.py \
 	tests/cli/test_onboarding.py
