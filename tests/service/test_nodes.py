@@ -162,6 +162,9 @@ def test_a_database_that_is_away_is_met_with_503_and_taken_up_again(
             thread.join()
     partner.client.close()
     assert before
+    # What the database says is said by each node alike.
+    shared = [{one.name: one.value for one in node.measured()}["intaglio_pool_low_keys"] for node in nodes]
+    assert shared == [IDENTITIES, IDENTITIES]
     assert len(signed) >= before + 50
     assert refused
     assert {one.status_code for one in refused} == {503}
