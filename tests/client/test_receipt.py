@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,24 +100,22 @@ def test_a_receipt_says_who_signed_what_when_and_that_the_key_is_gone(home: Home
     assert abs(stamp_on_head.time - report.head_at) < timedelta(minutes=1)
 
 
-def test_the_receipt_of_a_certificate_that_is_archived_says_so_and_holds(
-    home: Home, identity: str, tmp_path: Path
-) -> None:
-    shutil.copytree(home.path, tmp_path / "home")
-    copy = open_home(tmp_path / "home")
+def test_the_receipt_of_a_certificate_that_is_archived_says_so_and_holds(tmp_path: Path) -> None:
+    home = small_home(tmp_path / "home")
+    identity = asyncio.run(walk(home))
 
     async def archive() -> int:
-        async with composed(copy) as (service, _):
+        async with composed(home) as (service, _):
             now = datetime.now(UTC)
             late = now + timedelta(days=1)
-            return await archive_ended(service.engine.commits, copy.chain, ["test-issuing"], late, now)
+            return await archive_ended(service.engine.commits, home.chain, ["test-issuing"], late, now)
 
     try:
         whole = verify_receipt(prove(home, identity), key=key(home), roots=roots(home))
         assert asyncio.run(archive()) > 0
-        report = verify_receipt(prove(copy, identity), key=key(home), roots=roots(home))
+        report = verify_receipt(prove(home, identity), key=key(home), roots=roots(home))
     finally:
-        copy.close()
+        home.close()
     assert (report.verdict, report.archived, report.trusted) == (Verdict.VALID, True, False)
     assert (whole.archived, whole.trusted) == (False, True)
     for name in "serial", "not_before", "not_after", "key_destroyed_at", "hash", "at":

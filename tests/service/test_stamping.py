@@ -97,3 +97,7 @@ def test_stamps_are_verified_with_the_ledger(path: Path) -> None:
     database.execute("UPDATE ledger_stamps SET token = ? WHERE size = ?", (tokens[first], first))
     database.commit()
     assert examined(path).stamps == 2
+    database.execute("DELETE FROM ledger_stamps WHERE size = ?", (first,))
+    database.commit()
+    with pytest.raises(Conflict, match="2 time-stamps were made, and 1 are there"):
+        examined(path)

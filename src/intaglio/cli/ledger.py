@@ -84,7 +84,7 @@ def verify(
     opened = open_home(home)
     known = verifying_key(opened) if key is None else read_key(key.read_text(encoding="utf-8"))
     outside = None if not heads else chain.from_iterable(map(kept, heads))
-    with reading(opened.engine) as connection:
+    with reading(opened.engine, patient=True) as connection:
         found = examine(connection, known, outside, _progress(), judge(opened))
     say(found, _verified(found), as_json=as_json)
 

@@ -70,10 +70,15 @@ def rehearsal(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection that sees one snapshot and writes nothing; raises `StoreUnavailable`."""
+def reading(engine: Engine, *, patient: bool = False) -> Iterator[Connection]:
+    """Yield a connection that sees one snapshot and writes nothing; raises `StoreUnavailable`.
+
+    With `patient`, a statement may take as long as it takes: for what reads a whole table, and keeps nobody waiting.
+    """
     try:
         with engine.connect().execution_options(reading=True) as connection:
+            if patient and connection.dialect.name == "postgresql":
+                postgresql.take_time(connection)
             yield connection
     except SQLAlchemyError as error:
         raise unavailable(error) from error

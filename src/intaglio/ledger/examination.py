@@ -170,13 +170,13 @@ def examine(
         leaves=work.frontier.size,
         root=work.frontier.root().hex(),
         signed_heads=work.signed_heads,
-        stamps=_check_stamps(connection, judge),
+        stamps=_check_stamps(connection, judge, work.follower.stamped),
         outside=None if outside is None else _check_outside(connection, key, outside, work.frontier.size),
     )
 
 
-def _check_stamps(connection: Connection, judge: Callable[[Stamp, str], None]) -> int:
-    """Hold every stamp against its head; return how many there were."""
+def _check_stamps(connection: Connection, judge: Callable[[Stamp, str], None], told: int) -> int:
+    """Hold every stamp against its head, and their number against what entries tell; return how many there were."""
     count = 0
     for stamp in stamps.every(connection):
         name = f"the stamp of {stamp.authority} on the head of size {stamp.size}"
@@ -188,6 +188,10 @@ def _check_stamps(connection: Connection, judge: Callable[[Stamp, str], None]) -
         except Malformed as error:
             raise Conflict(f"{name} does not hold", error.fields) from error
         count += 1
+    if count != told:
+        raise Conflict(
+            f"{told} time-stamps were made, and {count} are there", {"stamps": f"{told - count} are missing"}
+        )
     return count
 
 

@@ -10,6 +10,7 @@ import msgspec
 from intaglio.errors import Conflict
 from intaglio.ledger.entry import GENESIS, entry_hash
 from intaglio.ledger.retention import Pruned, Tally, is_prunable
+from intaglio.ledger.stamps import STAMPED
 from intaglio.ledger.writer import Recorded
 
 
@@ -35,12 +36,14 @@ class Verified(msgspec.Struct, frozen=True):
 class Follower:
     """Follows chains entry by entry; `heads` are the number and hash of the last entry of each.
 
-    `pruned` says up to where entries may have lost their bodies; `removed` counts those that have.
+    `pruned` says up to where entries may have lost their bodies; `removed` counts those that have, `stamped` those
+    about time-stamps on heads.
     """
 
     def __init__(self, pruned: Mapping[str, Pruned] = MappingProxyType({})) -> None:
         self.entries = 0
         self.removed = 0
+        self.stamped = 0
         self.heads: dict[str, tuple[int, bytes]] = {}
         self._pruned = pruned
         self._tallies = {chain: Tally(one.through) for chain, one in pruned.items()}
@@ -66,6 +69,7 @@ class Follower:
             tally.take(entry.hash)
         self.heads[entry.chain] = (entry.sequence, entry.hash)
         self.entries += 1
+        self.stamped += entry.kind == STAMPED
 
     def finish(self) -> None:
         """Check that those without a body are those on record; raises `Conflict`."""

@@ -73,7 +73,7 @@ def export(
     Raises `NotFound` for an unknown chain, `Conflict` before the first head.
     """
     key = verifying_key(home)
-    with reading(home.engine) as connection:
+    with reading(home.engine, patient=True) as connection:
         head = tree.newest(connection)
         if head is None or key is None:
             raise Conflict("No head is signed yet.", {"ledger": "a service that runs signs one: intaglio serve"})

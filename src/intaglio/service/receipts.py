@@ -63,7 +63,7 @@ def prove(home: Home, about: str) -> bytes:
     Raises `NotFound`, `Conflict` while an entry is not in the tree.
     """
     public, key = opened_key(home)
-    with reading(home.engine) as connection:
+    with reading(home.engine, patient=True) as connection:
         found = _found(connection, about)
         places = [(one, _leaf(connection, one)) for one in found]
         places.sort(key=lambda place: place[1])

@@ -66,7 +66,7 @@ def _look(_home: Home, connection: Connection, asked: Prune, _now: datetime) -> 
 
 def _prune(home: Home, asked: Prune, now: datetime) -> Any:
     """Put it on record, then remove; what is begun again after a failure goes on where it was."""
-    with reading(home.engine) as connection:
+    with reading(home.engine, patient=True) as connection:
         done, wanted = retention.pruned(connection), plan(connection, asked.before)
     if done != wanted:
         details = {"before": asked.before, "chains": msgspec.to_builtins(wanted)}
