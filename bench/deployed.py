@@ -104,13 +104,18 @@ def _free_ports() -> tuple[int, int]:
         return int(one.getsockname()[1]), int(other.getsockname()[1])
 
 
-def _credential(home: Path, folder: Path) -> tuple[Path, Path, dict[str, str]]:
-    """Return client certificate, key and API secret of a new account with a quota that will not run out."""
-    account = _intaglio(
+def _account(home: Path) -> str:
+    """Return a new account with a quota that will not run out."""
+    made = _intaglio(
         home,
         *("account", "create", "--name", "Bench", "--kind", "individual", "--test"),
         *("--quota-signatures", _QUOTA, "--quota-timestamps", _QUOTA),
-    )["account_id"]
+    )
+    return str(made["account_id"])
+
+
+def _credential(home: Path, account: str, folder: Path) -> tuple[Path, Path, dict[str, str]]:
+    """Return client certificate, key and API secret of an account."""
     folder.mkdir()
     private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     key, csr = folder / "client.key", folder / "client.csr"
@@ -137,6 +142,19 @@ def marks(low: int, high: int) -> str:
     return f"[pool.marks.rsa-2048]\nlow = {low}\nhigh = {high}"
 
 
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Another account, and what it authenticates with."""
+
+    account: str
+    credential: tuple[Path, Path, dict[str, str]]
+
+    def at(self, service: Served) -> Served:
+        """Return a service as this account sees it."""
+        certificate, key, secret = self.credential
+        return replace(service, certificate=certificate, key=key, secret=secret)
+
+
 @dataclass(frozen=True)
 class Place:
     """A home with an account that measures it; it can be served again and again, with other settings each time."""
@@ -159,6 +177,11 @@ class Place:
         for here, there in zip(self.ports, ports, strict=True):
             settings = settings.replace(f"port = {here}", f"port = {there}")
         return replace(self, folder=folder, ports=ports, settings=settings)
+
+    def another(self) -> Other:
+        """Return another account of this home."""
+        account = _account(self.home)
+        return Other(account, _credential(self.home, account, self.folder / "other"))
 
     def set(self, more: str) -> None:
         """Put `more` (TOML) behind the settings that `init` wrote."""
@@ -217,6 +240,6 @@ def place(*init: str) -> Iterator[Place]:
         at = ("--api-port", str(ports[0]), "--pki-port", str(ports[1]))
         _intaglio(home, "init", *at, "--name", "Bench", *init)
         settings = (home / "intaglio.toml").read_text(encoding="utf-8") + _RATES
-        yield Place(folder, ports, settings, _credential(home, folder / "client"))
+        yield Place(folder, ports, settings, _credential(home, _account(home), folder / "client"))
     finally:
         shutil.rmtree(folder, ignore_errors=True)

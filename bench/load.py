@@ -1,8 +1,8 @@
-"""Load from a process of its own: raw HTTP/1.1 over keep-alive connections, every answer checked to be 200.
+"""Load from a process of its own: raw HTTP/1.1 over keep-alive connections, every answer checked to be 200, or refused.
 
 The process reads a plan, one JSON line, from standard input, connects, and says `{"connections": n}`. Each further
 line is a number of requests to make; it answers each with what it made. It ends with its input, or on the first
-answer that is not 200, or when the plan's time is over.
+answer that is neither 200 nor among the refusals that the plan expects, or when the plan's time is over.
 """
 
 import asyncio
@@ -37,6 +37,8 @@ class Plan(msgspec.Struct, frozen=True):
     connections: int = 16
     seconds: float = 600.0
     rate: float | None = None
+    # Statuses that may be answered, too; they are counted, and their time is not.
+    refused: list[int] = []
     server_ca: str | None = None
     certificate: str | None = None
     key: str | None = None
@@ -48,6 +50,7 @@ class Made(msgspec.Struct, frozen=True):
     requests: int
     seconds: float
     latencies: list[float] = []
+    refused: int = 0
 
 
 class Load:
@@ -99,8 +102,11 @@ class Load:
 class _Connection(asyncio.Protocol):
     """One request at a time; `done` resolves when this connection has no more to send."""
 
-    def __init__(self, take: Callable[[], bytes | None]) -> None:
+    def __init__(self, take: Callable[[], bytes | None], refused: Sequence[int]) -> None:
         self._take = take
+        self._allowed = {b"HTTP/1.1 %d " % status for status in (200, *refused)}
+        self._granted = True
+        self.refused = 0
         # Seconds between requests, when the next is due, and how long each took since it was due.
         self.pace: float | None = None
         self.due = 0.0
@@ -153,15 +159,18 @@ class _Connection(asyncio.Protocol):
             head, found, body = self._received.partition(b"\r\n\r\n")
             if not found:
                 return
-            if not head.startswith(b"HTTP/1.1 200 "):
+            self._granted = head.startswith(b"HTTP/1.1 200 ")
+            if head[:13] not in self._allowed:
                 self._fail(f"{head[:40]!r}: {body[:400]!r}")
                 return
             self._missing = _length(head) - len(body)
         if self._missing == 0:
             self._received = b""
             self.answered += 1
+            self.refused += not self._granted
             if self.pace is not None:
-                self.latencies.append(time.perf_counter() - self.due)
+                if self._granted:
+                    self.latencies.append(time.perf_counter() - self.due)
                 self.due += self.pace
             self._send()
 
@@ -214,7 +223,7 @@ async def _run(plan: Plan) -> None:
     connections = [
         (
             await loop.create_connection(
-                lambda: _Connection(supply.take),
+                lambda: _Connection(supply.take, plan.refused),
                 "127.0.0.1",
                 plan.port,
                 ssl=tls,
@@ -229,7 +238,7 @@ async def _run(plan: Plan) -> None:
         before = sum(connection.answered for connection in connections)
         began = time.perf_counter()
         for place, connection in enumerate(connections):
-            connection.latencies = []
+            connection.latencies, connection.refused = [], 0
             if plan.rate is not None:
                 connection.pace = plan.connections / plan.rate
                 connection.due = began + (place + 1) / plan.rate
@@ -239,7 +248,8 @@ async def _run(plan: Plan) -> None:
         if answered != requests:
             raise RuntimeError(f"{answered} answers to {requests} requests")
         latencies = [each for connection in connections for each in connection.latencies]
-        _say({"requests": answered, "seconds": seconds, "latencies": latencies})
+        refused = sum(connection.refused for connection in connections)
+        _say({"requests": answered, "seconds": seconds, "latencies": latencies, "refused": refused})
 
 
 def _say(answer: dict[str, object]) -> None:

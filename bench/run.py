@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
+import fairness
 import hsm
 import linting
 import recovery
@@ -30,7 +31,7 @@ from raw import p256_signatures_per_cpu_second, rsa_signatures_per_cpu_second
 
 import keys
 
-_PARTS = ("requests", "pool", "store", "workers", "nodes", "recovery", "hsm", "linting")
+_PARTS = ("requests", "pool", "store", "workers", "nodes", "recovery", "hsm", "linting", "fairness")
 
 
 def signatures(service: Served, client: Client, counts: Counts, *, threads: bool) -> list[Row]:
@@ -171,6 +172,7 @@ def main() -> int:
         rows.append(recovery.recovery(counts, log))
     if "hsm" in wanted:
         rows.append(hsm.signatures(counts, log))
+    rows += [*fairness.noisy(counts, log), *fairness.overload(counts, log)] if "fairness" in wanted else []
     if "linting" in wanted:
         rows.append(linting.linting())
     print(f"\nAccess log: {'off' if options.no_access_log else 'on (the default)'}. CPU is the server's alone.")
