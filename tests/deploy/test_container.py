@@ -27,6 +27,7 @@ def test_the_compose_file_is_of_its_schema(tmp_path: Path) -> None:
 
 def test_the_image_has_what_is_locked_and_nothing_else() -> None:
     made = run(sys.executable, DEPLOY.parent / "scripts/runtime-lock").stdout.decode()
+    # Another requirements.lock needs `.venv/bin/python scripts/runtime-lock > deploy/container/requirements.lock`.
     assert made == (DEPLOY / "container/requirements.lock").read_text()
     assert "cryptography==" in made
     assert "pytest==" not in made
