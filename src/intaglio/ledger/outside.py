@@ -74,12 +74,18 @@ def newest(folder: Path) -> Outside | None:
 
 
 def kept(path: Path) -> Iterator[Outside]:
-    """Yield the heads in a file, or in all files of a folder; raises `Malformed` for a line that is none."""
+    """Yield the heads in a file, or in all files of a folder; raises `Malformed` for a line that is none.
+
+    A file may also be one head as it was published, and nothing else.
+    """
     paths = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not paths:
         raise Malformed(f"{path} has no heads in it.", {"heads": "no file *.jsonl is there"})
     for one in paths:
         with one.open("rb") as lines:
+            if lines.peek(1)[:1] != b"{":
+                yield Outside(one.name, lines.read(_TAIL_BYTES).decode(errors="replace"))
+                continue
             for number, line in enumerate(lines, 1):
                 place = f"{one.name}:{number}"
                 try:
