@@ -67,6 +67,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 bench: $(STAMP) ## Measure; prints a table and writes bench.json
+	@scripts/packages bench
 	$(BIN)/python bench/run.py
 
 serve: $(STAMP) ## Serve from $INTAGLIO_HOME (made first if missing)

@@ -4,11 +4,11 @@ import json
 import ssl
 import urllib.request
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from deployed import Served
-from load import Load, Plan
+from load import Made, Plan
 from raw import rsa_signatures_per_cpu_second
 
 _JSON = "application/json;charset=utf-8"
@@ -80,9 +80,17 @@ class Measured(msgspec.Struct, frozen=True):
     raw: float
 
 
+class Running(Protocol):
+    """What makes a load."""
+
+    def run(self, requests: int) -> Made:
+        """Make so many requests."""
+        ...
+
+
 def measure(
     service: Served,
-    load: Load,
+    load: Running,
     requests: int,
     counts: Counts,
     raw: Callable[[float], float] = rsa_signatures_per_cpu_second,

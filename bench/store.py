@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
+import siege
 from deployed import place
-from load import Load
-from measurement import Client, Counts, Row, measure
+from measurement import Client, Counts, Row
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from postgres import Server
@@ -20,9 +20,7 @@ def signatures(counts: Counts, settings: str) -> Row:
             with home.serving() as service:
                 client = Client(service)
                 targets = client.signing_targets()
-                with Load(client.plan("GET", targets)) as load:
-                    load.run(counts.timestamps // 4)
-                    found = measure(service, load, counts.signatures // 2, counts)
+                found = siege.measured(service, client.plan("GET", targets), counts.signatures // 2, counts)
     finally:
         server.end()
     print(f"signatures on PostgreSQL: {found.per_cpu_second:.0f} per server CPU s, {found.per_second:.0f} per s")
