@@ -29,5 +29,6 @@ def test_the_image_has_what_is_locked_and_nothing_else() -> None:
     made = run(sys.executable, DEPLOY.parent / "scripts/runtime-lock").stdout.decode()
     # Another requirements.lock needs `.venv/bin/python scripts/runtime-lock > deploy/container/requirements.lock`.
     assert made == (DEPLOY / "container/requirements.lock").read_text()
+    assert (DEPLOY.parent / ".dockerignore").read_text() == (DEPLOY.parent / ".containerignore").read_text()
     assert "cryptography==" in made
     assert "pytest==" not in made
