@@ -14,7 +14,7 @@ from sqlalchemy import text
 from custody import init_options
 from intaglio.api.admission import Places
 from intaglio.database.engine import open_engine
-from served import JOHN_DOE, Partner, Served, free_port, make_partner
+from served import JOHN_DOE, Partner, Served, free_port, make_partner, tls
 
 MOST = 9
 DIGEST = "AB" * 32
@@ -67,28 +67,36 @@ def test_while_the_store_is_slow_most_are_refused_at_once_and_others_are_let_in(
 ) -> None:
     noisy, quiet = partners
     identities = [one.post("/identity", JOHN_DOE).json()["id"] for one in partners]
+    context = tls(service, noisy.folder)
+    crowd = [
+        httpx.Client(base_url=service.url, verify=context, headers=noisy.authorization, timeout=20) for _ in range(30)
+    ]
+    # The handshakes are over by then, and take none of the few seconds that the service waits for the lock.
+    assert {one.get("/quotas/signatures").status_code for one in crowd} == {200}
     store = open_engine(f"sqlite:///{service.home / 'intaglio.db'}")
     asked: list[Future[httpx.Response]] = []
     with ThreadPoolExecutor(32) as pool:
         with store.connect() as holder:
             holder.execute(text("SELECT 1"))  # begins, and takes the only lock
             path = f"/identity/{identities[0]}/sign/{DIGEST}"
-            asked += [pool.submit(noisy.get, path) for _ in range(30)]
+            asked += [pool.submit(one.get, path) for one in crowd]
             until = time.monotonic() + 4
             while sum(one.done() for one in asked) < 24 and time.monotonic() < until:
                 time.sleep(0.02)
-            refused = [one.result() for one in asked if one.done()]
+            refused = [done.result() for done in asked if done.done()]
             asked.append(pool.submit(quiet.get, f"/identity/{identities[1]}/sign/{DIGEST}"))
             time.sleep(0.3)
             assert not asked[-1].done()  # let in, it waits for the store
         answers = [one.result() for one in asked]
     store.dispose()
+    for one in crowd:
+        one.close()
     # Two thirds of the places are the noisy one's, and all of its others are told so while those wait.
     assert len(refused) == 24
-    for one in refused:
-        assert (one.status_code, one.headers["retry-after"]) == (503, "2")
-        assert one.json()["errors"] == {"service": "is busy"}
-    assert [one.status_code for one in answers].count(200) == 7
+    for answer in refused:
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
+        assert answer.json()["errors"] == {"service": "is busy"}
+    assert [answer.status_code for answer in answers].count(200) == 7
     assert answers[-1].status_code == 200
     # All places are free again.
     assert noisy.get(f"/identity/{identities[0]}/sign/{DIGEST}").status_code == 200

@@ -194,18 +194,30 @@ def test_a_forced_failure_is_answered_as_the_real_one(partner: Partner, served: 
     assert ask().status_code == 200
 
 
-def test_the_forced_rate_limit_says_what_the_real_one_says(partner: Partner) -> None:
-    """The real one: more at once than the burst, which a test asks for only here."""
+def test_the_forced_rate_limit_says_what_the_real_one_says(partner: Partner, served: Served) -> None:
+    served.intaglio("account", "rate", partner.account_id, "timestamps", "--per-second", "0.01", "--burst", "1")
+    time.sleep(1)
     fail(partner, {"failure": "rate_limited", "remaining": 1})
-    forced = partner.post("/identity", {})
-    for _ in range(400):
-        real = partner.post("/identity", {})
-        if real.status_code == 429:
-            break
+    forced, had, real = (partner.get(f"/timestamp/{DIGEST}") for _ in range(3))
+    assert (had.status_code, real.status_code) == (200, 429)
     found = [{**one.json(), "id": ""} for one in (forced, real)]
     assert found[0] == found[1]
-    names = ("retry-after", "ratelimit", "ratelimit-policy", "content-type")
-    assert [forced.headers[name] for name in names] == [real.headers[name] for name in names]
+    assert set(forced.headers) == set(real.headers)
+    assert forced.headers["ratelimit-policy"] == real.headers["ratelimit-policy"] == '"timestamps";q=1;w=100'
+    waits = [int(one.headers["retry-after"]) for one in (forced, real)]
+    assert waits[0] == 100
+    assert 60 < waits[1] <= 100
+    assert [one.headers["ratelimit"] for one in (forced, real)] == [f'"timestamps";r=0;t={wait}' for wait in waits]
+
+
+def test_changes_of_a_sandbox_have_a_rate(partner: Partner) -> None:
+    """100 at once and five in each second after."""
+    begun = time.monotonic()
+    answers: list[int] = []
+    while 429 not in answers and len(answers) < 1000:
+        answers.append(delete(partner))
+    assert set(answers) == {200, 429}
+    assert 100 <= len(answers) - 1 <= 101 + 5 * (time.monotonic() - begun)
 
 
 def test_the_forced_quota_says_what_the_real_one_says(partner: Partner, served: Served, tmp_path: Path) -> None:
