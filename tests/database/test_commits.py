@@ -238,3 +238,24 @@ def test_too_many_waiting_writes_are_refused_not_queued(engine: Engine) -> None:
 
 def _nothing(_connection: Connection, numbers: Sequence[int]) -> list[int]:
     return list(numbers)
+
+
+def test_what_comes_while_another_process_writes_shares_the_next_commit(engine: Engine) -> None:
+    shared: list[int] = []
+
+    def together(_connection: Connection, numbers: Sequence[int]) -> list[int]:
+        shared.append(len(numbers))
+        return list(numbers)
+
+    async def walk() -> None:
+        async with lanes(engine) as commits:
+            with engine.begin():  # another's turn
+                asked = [asyncio.create_task(commits.together(together, 0))]
+                await asyncio.sleep(0.1)
+                asked += [asyncio.create_task(commits.together(together, number)) for number in range(1, 21)]
+                await asyncio.sleep(0.1)
+                assert shared == []
+            assert await asyncio.gather(*asked) == list(range(21))
+
+    asyncio.run(walk())
+    assert shared == [21]

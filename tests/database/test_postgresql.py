@@ -146,3 +146,35 @@ def test_who_appends_to_the_same_chain_waits(store: Server) -> None:
                 await one.stop()
 
     assert all(asyncio.run(walk()))
+
+
+def test_who_cannot_go_on_beside_others_waits_for_a_commit_of_its_own(store: Server) -> None:
+    """It came while one that can was waiting for its turn."""
+    url = store.new_database()
+    locks = (
+        "SELECT string_agg(mode, ' ' ORDER BY mode) FROM pg_locks"
+        " WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    )
+
+    def bearing(connection: Connection, wanted: Sequence[int]) -> list[str]:
+        return [connection.exec_driver_sql(locks).scalar_one() for _ in wanted]
+
+    def alone(connection: Connection) -> str:
+        return bearing(connection, [0])[0]
+
+    async def walk() -> list[str]:
+        commits = Commits(open_engine(url))
+        commits.start()
+        commits.beside("a", (bearing,))
+        try:
+            with open_engine(url).begin():  # another's turn
+                asked = [asyncio.create_task(commits.together(bearing, 0))]
+                await asyncio.sleep(0.2)
+                asked += [asyncio.create_task(commits.write(alone)), asyncio.create_task(commits.together(bearing, 1))]
+                await asyncio.sleep(0.2)
+            return await asyncio.gather(*asked)
+        finally:
+            await commits.stop()
+
+    first, second, _ = asyncio.run(walk())
+    assert (first, second) == ("ExclusiveLock ShareLock", "ExclusiveLock")

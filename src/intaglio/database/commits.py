@@ -123,6 +123,9 @@ class Commits:
         self._connection: Connection | None = None
         self._beside: Sequence[Batch[Any, Any]] = ()
         self._chain = ""
+        # Came too late for one commit and could not share the next: the first of the one after.
+        self._put_back: _Job | None = None
+        self._ended = False
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -223,9 +226,9 @@ class Commits:
     # The committing thread -------------------------------------------------------------------
 
     def _serve(self) -> None:
-        ended = False
-        while not ended:
-            first = self._jobs.get()
+        while True:
+            first = self._put_back or self._jobs.get()
+            self._put_back = None
             if first is None:
                 break
             jobs = [first]
@@ -233,23 +236,32 @@ class Commits:
             # by each of them. A lone caller, which nobody follows, waits for nothing.
             if self._together > 1:
                 time.sleep(_GATHERING_SECONDS)
-            while len(jobs) < self._most_together:
-                try:
-                    job = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    ended = True
-                    break
-                jobs.append(job)
-            self._together = len(jobs)
+            self._gather(jobs)
             self._commit(jobs)
+            self._together = len(jobs)
+            if self._ended:
+                break
         self._drop_connection()
         self._refuse_the_rest()
 
+    def _gather(self, jobs: list[_Job], *, beside: bool = False) -> None:
+        """Add what waits, as far as it can share the commit: if that goes on `beside` others, what bears it."""
+        while len(jobs) < self._most_together and self._put_back is None:
+            try:
+                job = self._jobs.get_nowait()
+            except queue.Empty:
+                return
+            if job is None:
+                self._ended = True
+                return
+            if beside and job.batch not in self._beside:
+                self._put_back = job
+                return
+            jobs.append(job)
+
     def _commit(self, jobs: list[_Job]) -> None:
         """Commit together; if one of them may be at fault, each on its own, so that the others are not harmed."""
-        error, begun = self._attempt(jobs)
+        error, begun = self._attempt(jobs, gather=True)
         if error is None or len(jobs) == 1 or not begun:
             self._hand_over(jobs, error)
             return
@@ -263,8 +275,11 @@ class Commits:
             if not begun:
                 return
 
-    def _attempt(self, jobs: list[_Job]) -> tuple[Exception | None, bool]:
-        """Return what went wrong, if anything, and whether the transaction had begun."""
+    def _attempt(self, jobs: list[_Job], *, gather: bool = False) -> tuple[Exception | None, bool]:
+        """Return what went wrong, if anything, and whether the transaction had begun.
+
+        With `gather`, what came while it waited for its turn to begin shares it.
+        """
         begun = False
         began = time.monotonic()
         try:
@@ -273,6 +288,8 @@ class Commits:
             alone = any(job.batch not in self._beside for job in jobs)
             with self._connection.execution_options(**{BESIDE: None if alone else self._chain}).begin():
                 begun = True
+                if gather:
+                    self._gather(jobs, beside=not alone)
                 self._work(self._connection, jobs)
         except Exception as error:  # the thread must outlive any one failure
             self._drop_connection()
