@@ -15,7 +15,7 @@ from intaglio_client.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from intaglio_client.exchange import Reply, retry_after
+from intaglio_client.exchange import NOTHING, Ask, Reply, Retries, Wait, answered, retry_after
 
 from .conftest import START, Answers, Caller, problem
 
@@ -75,6 +75,21 @@ def test_a_proxy_that_got_no_answer_is_asked_again_for_what_may_be_repeated(
     with pytest.raises(ServiceFault):
         call("identity")
     assert answers.count("/identity") == 1
+
+
+def test_those_told_to_wait_as_long_wait_longer_each_time_and_not_alike() -> None:
+    waits: list[list[float]] = []
+    for _ in range(20):
+        exchange = answered(Ask("GET", QUOTA, {}), Retries(), START)
+        next(exchange)
+        waits.append([])
+        for _ in range(3):
+            wait = exchange.send(Reply(429, {"retry-after": "2"}, b""))
+            assert isinstance(wait, Wait)
+            waits[-1].append(wait.seconds)
+            exchange.send(NOTHING)
+    assert all(2.1 < first < 2.3 < third < 3.1 for first, _, third in waits)
+    assert len({first for first, _, _ in waits}) > 10
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, ServiceFault)])
