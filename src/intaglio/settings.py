@@ -134,7 +134,7 @@ class StatusSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     leaf_hours: Annotated[int, msgspec.Meta(ge=1, le=24 * 30)] = 24
     authority_hours: Annotated[int, msgspec.Meta(ge=1, le=24 * 366)] = 24 * 180
     # When of a signer's certificate that ended nothing is kept but its serial number; 0: never.
-    archive_days: Annotated[int, msgspec.Meta(ge=0, le=36_525)] = 400
+    archive_days: Annotated[int, msgspec.Meta(ge=0, le=36_525)] = 2557
 
     def __post_init__(self) -> None:
         if self.archive_days == 1:

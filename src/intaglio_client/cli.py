@@ -1,11 +1,8 @@
 """The command line: sign PDFs, verify them, look at an account."""
 
 import asyncio
-import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -13,23 +10,33 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from intaglio_client import receipt_command
 from intaglio_client.batch import Job, jobs_for, sign_all
 from intaglio_client.client import AsyncClient, Client
-from intaglio_client.errors import ClientError, Refused, Unusable
-from intaglio_client.export import verify_export
+from intaglio_client.errors import ClientError, Unusable
 from intaglio_client.pdf import Level, Signing
 from intaglio_client.probe import as_json as probed_as_json
 from intaglio_client.probe import as_text as probed_as_text
 from intaglio_client.probe import probe as probed
 from intaglio_client.profile import Profile, connection, read_file, read_json, read_profile
-from intaglio_client.receipt import verify_receipt
-from intaglio_client.receipt_report import receipt_text
-from intaglio_client.report import Verdict, as_json, as_text
+from intaglio_client.report import as_json, as_text
 from intaglio_client.stamp import Stamp
+from intaglio_client.terminal import (
+    EXIT_CODES,
+    AsJson,
+    BaseUrl,
+    ClientCert,
+    ClientKey,
+    CredentialsFile,
+    ProfileFile,
+    ServerCa,
+    errors_told,
+    exit_by,
+    exit_code,
+    quiet,
+    tell,
+)
 from intaglio_client.verification import verify_pdf
-
-EXIT_CODES: Final = """Exit codes: 0 done or valid, 1 invalid or not signed, 2 wrong usage or file,
-3 indeterminate, 4 refused by the service, 5 service not reached or not understood."""
 
 app = typer.Typer(
     name="intaglio-client",
@@ -40,43 +47,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-CONNECTION: Final = "Connection"
 IDENTITY: Final = "Identity"
-
-BaseUrl = Annotated[
-    str | None,
-    typer.Option(envvar="INTAGLIO_BASE_URL", help="As in https://sign.example:8443.", rich_help_panel=CONNECTION),
-]
-CredentialsFile = Annotated[
-    Path | None,
-    typer.Option(envvar="INTAGLIO_CREDENTIALS", help="JSON: api_key, api_secret.", rich_help_panel=CONNECTION),
-]
-ClientCert = Annotated[
-    Path | None,
-    typer.Option(envvar="INTAGLIO_CLIENT_CERT", help="PEM; may hold the chain.", rich_help_panel=CONNECTION),
-]
-ClientKey = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="INTAGLIO_CLIENT_KEY",
-        help="PEM; its passphrase comes from INTAGLIO_CLIENT_KEY_PASSPHRASE.",
-        rich_help_panel=CONNECTION,
-    ),
-]
-ServerCa = Annotated[
-    Path | None,
-    typer.Option(envvar="INTAGLIO_SERVER_CA", help="PEM; the CA of the server.", rich_help_panel=CONNECTION),
-]
-ProfileFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="INTAGLIO_PROFILE",
-        help="TOML or JSON file of base_url, credentials, client_cert, client_key, client_key_passphrase_env, "
-        "server_ca and identity; paths are relative to it.",
-        rich_help_panel=CONNECTION,
-    ),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command(epilog=EXIT_CODES)
@@ -119,7 +90,7 @@ def sign(
 
     intaglio-client sign contract.pdf signed.pdf --cn "Jane Doe" --stamp
     """
-    with _errors_told():
+    with errors_told():
         settings = _profile(profile, Profile(base_url, credentials, client_cert, client_key, None, server_ca))
         todo = jobs_for(files, out_dir, overwrite=overwrite)
         signing = Signing(
@@ -134,9 +105,9 @@ def sign(
         request = _request(settings, identity_json, {**subject, "country": country, "email": email})
         failed = asyncio.run(_sign(settings, todo, request, signing, at_once=jobs))
         for job, error in failed:
-            _tell(error, f"{job.source}: ")
+            tell(error, f"{job.source}: ")
         if failed:
-            raise typer.Exit(_exit_code(failed[0][1]))
+            raise typer.Exit(exit_code(failed[0][1]))
 
 
 @app.command(epilog=EXIT_CODES)
@@ -150,8 +121,8 @@ def verify(
     as_json_text: AsJson = False,
 ) -> None:
     """Judge the signatures of a PDF: who, when, by which chain and evidence, and whether it was changed."""
-    with _errors_told():
-        _quiet()
+    with errors_told():
+        quiet()
         report = verify_pdf(
             read_file(file, "document"),
             [read_file(each, "trusted certificate") for each in trust],
@@ -159,7 +130,7 @@ def verify(
             online=online,
         )
         typer.echo(as_json(report) if as_json_text else as_text(report))
-        _exit(report.verdict)
+        exit_by(report.verdict)
 
 
 @app.command(epilog=EXIT_CODES)
@@ -174,7 +145,7 @@ def status(
     as_json_text: AsJson = False,
 ) -> None:
     """Show the account's quotas and counters, and until when the login holds."""
-    with _errors_told():
+    with errors_told():
         settings = _profile(profile, Profile(base_url, credentials, client_cert, client_key, None, server_ca))
         url, options = connection(settings, os.environ)
         with Client(url, **options) as client:
@@ -203,65 +174,7 @@ def status(
         typer.echo(f"{'identities':<12} {found['counters']['identities']} made")
 
 
-receipts = typer.Typer(help="Receipts of the service's ledger.", no_args_is_help=True)
-app.add_typer(receipts, name="receipt")
-
-
-@receipts.command("verify", epilog=EXIT_CODES)
-def verify_a_receipt(
-    file: Annotated[Path, typer.Argument(help="The receipt.")],
-    key: Annotated[
-        Path | None, typer.Option(help="File with the ledger's key, NAME+ID+BASE64, had from elsewhere.")
-    ] = None,
-    trust: Annotated[
-        list[Path] | None, typer.Option(help="Trusted root certificate, PEM or DER; may be repeated.")
-    ] = None,
-    as_json_text: AsJson = False,
-) -> None:
-    """Say, offline, who signed which hash when, and whether the key is destroyed; 3 without the ledger's key."""
-    with _errors_told():
-        _quiet()
-        report = verify_receipt(
-            read_file(file, "receipt"),
-            key=None if key is None else read_file(key, "key of the ledger").decode("latin-1"),
-            roots=[read_file(each, "trusted certificate") for each in trust or ()],
-        )
-        plain = msgspec.json.format(msgspec.json.encode(report)).decode() if as_json_text else receipt_text(report)
-        typer.echo(plain)
-        _exit(report.verdict)
-
-
-@receipts.command("verify-export", epilog=EXIT_CODES)
-def verify_exported_lines(
-    file: Annotated[Path, typer.Argument(help="What `intaglio ledger export` wrote.")],
-    key: Annotated[Path, typer.Option(help="File with the ledger's key, NAME+ID+BASE64, had from elsewhere.")],
-    as_json_text: AsJson = False,
-) -> None:
-    """Check every line of an export of the ledger, offline: that it is in the tree that the ledger signed."""
-    with _errors_told():
-        line = read_file(key, "key of the ledger").decode("latin-1")
-        try:
-            with file.open("rb") as lines:
-                report = verify_export(lines, line)
-        except OSError as error:
-            raise Unusable(f"The export {file} cannot be read: {error.strerror}") from error
-        told = report.reason or f"{report.entries} entries are in the tree of {report.ledger}, signed {report.head_at}."
-        typer.echo(msgspec.json.encode(report).decode() if as_json_text else told)
-        _exit(Verdict.VALID if report.reason is None else Verdict.INVALID)
-
-
-def _quiet() -> None:
-    """Have pyHanko not log what it finds wrong: the report says it, once and in words."""
-    for name in ("pyhanko", "pyhanko_certvalidator"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-
-
-def _exit(verdict: Verdict) -> None:
-    code = {Verdict.VALID: 0, Verdict.INVALID: 1, Verdict.INDETERMINATE: 3}[verdict]
-    if code:
-        raise typer.Exit(code)
-
-
+app.add_typer(receipt_command.app, name="receipt")
 app.command("whoami", help="The same as status.", epilog=EXIT_CODES)(status)
 
 
@@ -295,7 +208,7 @@ def probe(
         roots = [read_file(each, "trusted certificate") for each in trust]
         found = probed(url, options, roots, settings.identity, warn_milliseconds=warn_ms, with_crl=crl)
     except ClientError as error:
-        _tell(error, "")
+        tell(error, "")
         raise typer.Exit(1) from error
     typer.echo(probed_as_json(found) if as_json_text else probed_as_text(found))
     if not found.well:
@@ -330,27 +243,6 @@ def _box(text: str) -> tuple[int, int, int, int]:
     if left >= right or bottom >= top:
         raise Unusable("--box must have left < right and bottom < top.")
     return left, bottom, right, top
-
-
-@contextmanager
-def _errors_told() -> Iterator[None]:
-    try:
-        yield
-    except ClientError as error:
-        _tell(error, "")
-        raise typer.Exit(_exit_code(error)) from error
-
-
-def _tell(error: ClientError, where: str) -> None:
-    typer.echo(f"{where}{error}", err=True)
-    if not isinstance(error, Unusable):
-        typer.echo(f"  {error.hint}", err=True)
-
-
-def _exit_code(error: ClientError) -> int:
-    if isinstance(error, Unusable):
-        return 2
-    return 4 if isinstance(error, Refused) else 5
 
 
 if __name__ == "__main__":
