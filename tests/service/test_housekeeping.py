@@ -12,6 +12,7 @@ from intaglio.clock import ManualClock
 from intaglio.database.engine import reading
 from intaglio.database.tenure import Tenure
 from intaglio.ledger.writer import latest
+from intaglio.service.audit import audit
 from intaglio.service.composition import running
 from intaglio.service.home import Home
 from intaglio.service.housekeeping import OFFICE
@@ -54,5 +55,6 @@ def test_only_who_holds_the_office_destroys_for_all(home: Home) -> None:
             assert not await _within(2, destroyed)
             other.stop()
             assert await _within(10, destroyed)
+        assert audit(home).findings == []
 
     asyncio.run(walk())

@@ -259,8 +259,9 @@ def _findings(state: _Replay, entries: Iterable[Recorded], chain: str) -> Iterat
     for recorded in entries:
         if not recorded.kind.startswith((*_KINDS, *LOOKED_AT)):
             continue
-        # What may lose its body says nothing here; that no other has is for `ledger verify`.
-        if not recorded.body and is_prunable(recorded.kind, recorded.body):
+        # What may lose its body says nothing here, as that the key of an identity was destroyed; that nothing else has
+        # lost it is for `ledger verify`.
+        if is_prunable(recorded.kind, recorded.body):
             continue
         place = f"{recorded.chain}/{recorded.sequence}"
         if recorded.chain != chain:
