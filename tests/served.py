@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from commands import BIN, run
+from custody import init_options
 from people import Staff, found
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "free_port",
     "make_partner",
     "run",
+    "small_service",
     "tls",
 ]
 
@@ -111,6 +113,16 @@ class Served:
         code = self.process.wait(30)
         self.process = None
         return code
+
+
+def small_service(home: Path, settings: str = "") -> Served:
+    """Make a service whose authorities have EC keys, which cost little, with `settings` behind what `init` wrote."""
+    made = Served(home, free_port(), free_port())
+    ports = ("--api-port", str(made.api_port), "--pki-port", str(made.pki_port), "--algorithm", "p-256")
+    made.intaglio("init", *ports, *init_options())
+    with (home / "intaglio.toml").open("a") as file:
+        file.write(f"\n{settings}\n")
+    return made
 
 
 @dataclass

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from custody import init_options
 from intaglio.api.admission import Places
 from intaglio.database.engine import open_engine
-from served import JOHN_DOE, Partner, Served, free_port, make_partner, tls
+from served import JOHN_DOE, Partner, Served, make_partner, small_service, tls
 
 MOST = 9
 DIGEST = "AB" * 32
@@ -43,11 +42,7 @@ def test_no_more_have_places_than_there_are_and_who_comes_new_finds_one(steps: l
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    made = Served(tmp_path_factory.mktemp("admission") / "home", free_port(), free_port())
-    ports = ("--api-port", str(made.api_port), "--pki-port", str(made.pki_port), "--algorithm", "p-256")
-    made.intaglio("init", *ports, *init_options())
-    settings = made.home / "intaglio.toml"
-    settings.write_text(f"{settings.read_text()}\n[limits]\nin_flight = {MOST}\n")
+    made = small_service(tmp_path_factory.mktemp("admission") / "home", f"[limits]\nin_flight = {MOST}\n")
     made.start()
     yield made
     assert made.stop() == 0

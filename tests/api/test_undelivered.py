@@ -6,8 +6,7 @@ import socket
 import time
 from pathlib import Path
 
-from custody import init_options
-from served import JOHN_DOE, Partner, Served, free_port, tls
+from served import JOHN_DOE, Partner, Served, small_service, tls
 
 HEAD = "GET /v2/identity/{identity}/sign/{digest} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n"
 
@@ -43,9 +42,7 @@ def test_who_went_away_is_on_record(served: Served, individual: Partner) -> None
 
 
 def test_a_start_says_after_which_entry_the_service_was_cut_off(tmp_path: Path) -> None:
-    served = Served(tmp_path / "home", free_port(), free_port())
-    ports = ("--api-port", str(served.api_port), "--pki-port", str(served.pki_port), "--algorithm", "p-256")
-    served.intaglio("init", *ports, *init_options())
+    served = small_service(tmp_path / "home")
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM):
         served.start()
         served.stop(number)

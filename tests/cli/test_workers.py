@@ -11,8 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from custody import init_options
-from served import JOHN_DOE, Partner, Served, free_port, make_partner, tls
+from served import JOHN_DOE, Partner, Served, make_partner, small_service, tls
 
 DIGEST = "AB" * 32
 CONNECTIONS = 16
@@ -40,11 +39,7 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    made = Served(tmp_path_factory.mktemp("workers") / "home", free_port(), free_port())
-    ports = ("--api-port", str(made.api_port), "--pki-port", str(made.pki_port), "--algorithm", "p-256")
-    made.intaglio("init", *ports, *init_options())
-    settings = made.home / "intaglio.toml"
-    settings.write_text(settings.read_text() + RATES)
+    made = small_service(tmp_path_factory.mktemp("workers") / "home", RATES)
     made.start("--workers", "2")
     yield made
     assert made.process is None

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from custody import init_options
-from served import JOHN_DOE, Served, free_port, make_partner
+from served import JOHN_DOE, make_partner, small_service
 
 PATTERN = Path("/proc/sys/kernel/core_pattern").read_text().strip()
 # What a shell does that lets programs leave a dump.
@@ -29,9 +28,7 @@ def allowed() -> None:
 
 
 def test_a_service_that_crashes_leaves_no_dump(tmp_path: Path, counted: Callable[[str], None]) -> None:
-    service = Served(tmp_path / "home", free_port(), free_port())
-    ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port), "--algorithm", "p-256")
-    service.intaglio("init", *ports, *init_options())
+    service = small_service(tmp_path / "home")
     there = tmp_path / "there"
     there.mkdir()
     service.runner = (*ALLOWED, there)

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from custody import init_options
-from served import JOHN_DOE, Partner, Served, free_port, make_partner
+from served import JOHN_DOE, Partner, make_partner, small_service
 
 # A file system of its own, which only the service sees.
 MOUNT = 'mount -t tmpfs -o size=12m tmpfs "$0" && cp "$1" "$0/intaglio.db" && shift && exec "$@"'
@@ -27,9 +26,7 @@ def sign(partner: Partner, identity: str, signed: list[str]) -> httpx.Response:
 
 
 def test_a_full_disk_refuses_and_then_serves_again(tmp_path: Path, counted: Callable[[str], None]) -> None:
-    service = Served(tmp_path / "home", free_port(), free_port())
-    ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port), "--algorithm", "p-256")
-    service.intaglio("init", *ports, *init_options())
+    service = small_service(tmp_path / "home")
     service.start()
     partner = make_partner(service, tmp_path / "partner", "--kind", "individual", "--test")
     assert service.stop() == 0

@@ -10,8 +10,7 @@ from pathlib import Path
 import httpx
 
 from api.bad_requests import BAD, ask
-from custody import init_options
-from served import JOHN_DOE, Partner, Served, free_port, make_partner, tls
+from served import JOHN_DOE, Partner, Served, make_partner, small_service, tls
 
 ROUNDS = 60
 MOST_BYTES = 10_000_000
@@ -55,11 +54,7 @@ def round_of_hostility(service: Served, partner: Partner, statuses: Counter[int]
 
 
 def test_memory_does_not_grow_by_what_is_refused(tmp_path: Path, counted: Callable[[str], None]) -> None:
-    service = Served(tmp_path / "home", free_port(), free_port())
-    ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port), "--algorithm", "p-256")
-    service.intaglio("init", *ports, *init_options())
-    settings = service.home / "intaglio.toml"
-    settings.write_text(settings.read_text() + RATES)
+    service = small_service(tmp_path / "home", RATES)
     service.start()
     partner = make_partner(service, tmp_path / "partner", "--kind", "individual", "--test")
     statuses: Counter[int] = Counter()

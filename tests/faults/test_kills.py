@@ -15,8 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from custody import init_options
-from served import JOHN_DOE, Partner, Served, free_port, make_partner, tls
+from served import JOHN_DOE, Partner, Served, make_partner, small_service, tls
 from variants import variant
 
 CLIENTS = 8
@@ -122,11 +121,7 @@ def lost(service: Served, received: Received) -> int:
 
 
 def killed(folder: Path, kills: int, environment: dict[str, str]) -> tuple[Served, Received, dict[str, int]]:
-    service = Served(folder / "home", free_port(), free_port())
-    ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port), "--algorithm", "p-256")
-    service.intaglio("init", *ports, *init_options())
-    settings = service.home / "intaglio.toml"
-    settings.write_text(settings.read_text() + RATES)
+    service = small_service(folder / "home", RATES)
     service.environment = environment
     service.start()
     partner = make_partner(

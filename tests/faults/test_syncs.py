@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from custody import init_options
-from served import JOHN_DOE, Served, free_port, make_partner
+from served import JOHN_DOE, Served, make_partner, small_service
 from variants import variant
 
 SIGNATURES = 50
@@ -61,12 +60,8 @@ def unsynced(trace: str, windows: list[tuple[float, float]]) -> int:
 
 
 def answers_before_syncs(folder: Path, environment: dict[str, str]) -> int:
-    service = Served(folder / "home", free_port(), free_port())
-    ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port), "--algorithm", "p-256")
-    service.intaglio("init", *ports, *init_options())
     # Nobody else syncs: no keys are made ahead.
-    settings = service.home / "intaglio.toml"
-    settings.write_text(settings.read_text() + "\n[pool]\nmakers = 0\n")
+    service = small_service(folder / "home", "[pool]\nmakers = 0\n")
     service.environment = environment
     service.start()
     partner = make_partner(service, folder / "partner", "--kind", "individual", "--test")

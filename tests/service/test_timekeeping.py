@@ -12,7 +12,6 @@ import msgspec
 import pytest
 
 from commands import run
-from custody import init_options
 from intaglio.clock import SystemClock
 from intaglio.clock.agreement import Verdict
 from intaglio.clock.oscillator import raw_seconds
@@ -20,7 +19,7 @@ from intaglio.clock.trust import Trust
 from intaglio.ledger.entry import Event
 from intaglio.service import timekeeping
 from intaglio.settings import ClockSettings
-from served import JOHN_DOE, Partner, Served, free_port, make_partner
+from served import JOHN_DOE, Partner, Served, make_partner, small_service
 from time_servers import TimeServer, time_servers
 
 LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), Path("libfaketimeMT.so.1"))
@@ -46,9 +45,7 @@ def shift(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def partner(servers: list[TimeServer], shift: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Partner]:
     home = tmp_path_factory.mktemp("clock") / "home"
-    service = Served(home, free_port(), free_port())
-    ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port), "--algorithm", "p-256")
-    service.intaglio("init", *ports, *init_options())
+    service = small_service(home)
     with (home / "intaglio.toml").open("a") as settings:
         names = ", ".join(f'"{one.name}"' for one in servers)
         settings.write(f'\n[clock]\nsource = "ntp"\nservers = [{names}]\ncheck_seconds = 2\n')

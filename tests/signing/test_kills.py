@@ -13,8 +13,7 @@ import httpx
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from custody import init_options
-from served import JOHN_DOE, Served, free_port, make_partner, tls
+from served import JOHN_DOE, Served, make_partner, small_service, tls
 
 KILLS = 5
 CLIENTS = 8
@@ -22,11 +21,7 @@ RATES = "[rates]\nidentities = { per_second = 10000, burst = 10000 }\n"
 
 
 def test_no_key_serves_two_identities_whenever_the_service_dies(tmp_path: Path) -> None:
-    service = Served(tmp_path / "home", free_port(), free_port())
-    ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port), "--algorithm", "p-256")
-    service.intaglio("init", *ports, *init_options())
-    settings = service.home / "intaglio.toml"
-    settings.write_text(settings.read_text() + "\n[pool.marks.p-256]\nlow = 60\nhigh = 120\n" + RATES)
+    service = small_service(tmp_path / "home", "[pool.marks.p-256]\nlow = 60\nhigh = 120\n" + RATES)
     service.start()
     try:
         received = driven(service, tmp_path)

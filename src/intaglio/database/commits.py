@@ -19,75 +19,21 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from intaglio.database.engine import unavailable
+from intaglio.database.job import Batch, Delivery, Job, one_by_one
 from intaglio.database.postgresql import BESIDE
 from intaglio.database.reads import HANGS, Reads
-from intaglio.errors import IntaglioError, StoreUnavailable
+from intaglio.errors import StoreUnavailable
 from intaglio.histogram import DURATIONS, Histogram
-from intaglio.spans import Span, Spans
+from intaglio.spans import Spans
 
 A = TypeVar("A")
 R = TypeVar("R")
-
-Batch = Callable[[Connection, Sequence[A]], Sequence[R | IntaglioError]]
-
 
 # Less than a sync takes on most disks, and long enough for a request that was just answered to come again.
 _GATHERING_SECONDS = 0.002
 # How often it is looked whether somebody has waited for too long.
 _LOOK_SECONDS = 0.5
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-
-
-class _Job:
-    """One request's share of a commit."""
-
-    __slots__ = ("argument", "batch", "beside", "future", "outcome", "span")
-
-    def __init__(
-        self, batch: Batch[Any, Any], argument: Any, future: "asyncio.Future[Any]", beside: "Future[Any] | None"
-    ) -> None:
-        self.beside = beside
-        self.batch = batch
-        self.argument = argument
-        self.future = future
-        self.outcome: Any = None
-        self.span: Span | None = None
-
-
-class Delivery:
-    """Hands jobs over once everything that goes on beside them is done, whichever thread finishes last."""
-
-    def __init__(self, jobs: list[_Job], deliver: Callable[[list[_Job]], None]) -> None:
-        self._jobs = jobs
-        self._deliver = deliver
-        self._lock = threading.Lock()
-        # One for this thread, which is still counting.
-        self._open = 1
-        for job in jobs:
-            if job.beside is not None and not job.beside.done():
-                with self._lock:
-                    self._open += 1
-                job.beside.add_done_callback(self._done)
-        self._done(None)
-
-    def _done(self, _beside: "Future[Any] | None") -> None:
-        with self._lock:
-            self._open -= 1
-            last = self._open == 0
-        if last:
-            self._deliver(self._jobs)
-
-
-def _one_by_one(connection: Connection, works: Sequence[Callable[[Connection], Any]]) -> list[Any]:
-    """Run unrelated pieces of work, each behind its own savepoint."""
-    outcomes: list[Any] = []
-    for work in works:
-        try:
-            with connection.begin_nested():
-                outcomes.append(work(connection))
-        except IntaglioError as error:
-            outcomes.append(error)
-    return outcomes
 
 
 class Commits:
@@ -110,12 +56,12 @@ class Commits:
         self._spans = spans
         self._most_waiting = most_waiting
         self._most_together = most_together
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._patience = patience_seconds
         # Put and not delivered yet; any thread puts.
         self._waiting = 0
         # Of these, for what the database has not answered: since when, the oldest first.
-        self._unanswered: dict[_Job, float] = {}
+        self._unanswered: dict[Job, float] = {}
         self._watching: asyncio.Task[None] | None = None
         self._counting = threading.Lock()
         self._together = 1  # how many shared the last commit: about as many will share the next
@@ -124,7 +70,7 @@ class Commits:
         self._beside: Sequence[Batch[Any, Any]] = ()
         self._chain = ""
         # Came too late for one commit and could not share the next: the first of the one after.
-        self._put_back: _Job | None = None
+        self._put_back: Job | None = None
         self._ended = False
         self._stopped = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -196,7 +142,7 @@ class Commits:
                 raise StoreUnavailable("no more writes can wait for the database now")
             if self._unanswered and now > next(iter(self._unanswered.values())) + self._patience:
                 raise StoreUnavailable(HANGS)
-            job = _Job(batch, argument, future, beside)
+            job = Job(batch, argument, future, beside)
             if self._spans is not None:
                 job.span = self._spans.begun("commit")
             self._waiting += 1
@@ -206,7 +152,7 @@ class Commits:
 
     async def write(self, work: Callable[[Connection], R]) -> R:
         """Do one piece of work in a shared durable commit."""
-        return await self.together(_one_by_one, work)
+        return await self.together(one_by_one, work)
 
     async def read(self, work: Callable[[Connection], R]) -> R:
         """Do one piece of reading in another thread; raises what it raises, or `StoreUnavailable`."""
@@ -244,7 +190,7 @@ class Commits:
         self._drop_connection()
         self._refuse_the_rest()
 
-    def _gather(self, jobs: list[_Job], *, beside: bool = False) -> None:
+    def _gather(self, jobs: list[Job], *, beside: bool = False) -> None:
         """Add what waits, as far as it can share the commit: if that goes on `beside` others, what bears it."""
         while len(jobs) < self._most_together and self._put_back is None:
             try:
@@ -259,7 +205,7 @@ class Commits:
                 return
             jobs.append(job)
 
-    def _commit(self, jobs: list[_Job]) -> None:
+    def _commit(self, jobs: list[Job]) -> None:
         """Commit together; if one of them may be at fault, each on its own, so that the others are not harmed."""
         error, begun = self._attempt(jobs, gather=True)
         if error is None or len(jobs) == 1 or not begun:
@@ -275,7 +221,7 @@ class Commits:
             if not begun:
                 return
 
-    def _attempt(self, jobs: list[_Job], *, gather: bool = False) -> tuple[Exception | None, bool]:
+    def _attempt(self, jobs: list[Job], *, gather: bool = False) -> tuple[Exception | None, bool]:
         """Return what went wrong, if anything, and whether the transaction had begun.
 
         With `gather`, what came while it waited for its turn to begin shares it.
@@ -305,7 +251,7 @@ class Commits:
                 self._connection.close()
             self._connection = None
 
-    def _hand_over(self, jobs: list[_Job], error: Exception | None) -> None:
+    def _hand_over(self, jobs: list[Job], error: Exception | None) -> None:
         with self._counting:
             for job in jobs:
                 del self._unanswered[job]
@@ -314,12 +260,12 @@ class Commits:
                 job.outcome = error
         Delivery(jobs, self._wake)
 
-    def _wake(self, jobs: list[_Job]) -> None:
+    def _wake(self, jobs: list[Job]) -> None:
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._deliver, jobs)
 
     def _refuse_the_rest(self) -> None:
-        rest: list[_Job] = []
+        rest: list[Job] = []
         with suppress(queue.Empty):
             while True:
                 job = self._jobs.get_nowait()
@@ -328,12 +274,12 @@ class Commits:
         if rest:
             self._hand_over(rest, StoreUnavailable("the service is ending"))
 
-    def _work(self, connection: Connection, jobs: list[_Job]) -> None:
-        if len(jobs) == 1 and jobs[0].batch is _one_by_one:
+    def _work(self, connection: Connection, jobs: list[Job]) -> None:
+        if len(jobs) == 1 and jobs[0].batch is one_by_one:
             # It has the transaction for itself, and may fail with it: a savepoint costs as much as most works.
             jobs[0].outcome = jobs[0].argument(connection)
             return
-        by_batch: dict[Batch[Any, Any], list[_Job]] = {}
+        by_batch: dict[Batch[Any, Any], list[Job]] = {}
         for job in jobs:
             by_batch.setdefault(job.batch, []).append(job)
         for batch, members in sorted(by_batch.items(), key=self._place):
@@ -344,7 +290,7 @@ class Commits:
     def _place(self, item: tuple[Batch[Any, Any], object]) -> int:
         return self._beside.index(item[0]) if item[0] in self._beside else len(self._beside)
 
-    def _deliver(self, jobs: list[_Job]) -> None:
+    def _deliver(self, jobs: list[Job]) -> None:
         with self._counting:
             self._waiting -= len(jobs)
         for job in jobs:

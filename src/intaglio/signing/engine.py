@@ -18,7 +18,8 @@ from intaglio.accounts.sessions import Caller
 from intaglio.accounts.verification.proof import Prover
 from intaglio.clock import Clock
 from intaglio.clock.trust import Trust
-from intaglio.database.commits import Batch, Commits
+from intaglio.database.commits import Commits
+from intaglio.database.job import Batch
 from intaglio.errors import IntaglioError, IssuanceRefused, KeyUnavailable
 from intaglio.keys.algorithm import PrivateKey
 from intaglio.keys.custody import Form, IdentityCustody, SealedKey
