@@ -13,16 +13,20 @@ import msgspec
 import pytest
 
 from commands import BIN, run
+from intaglio.clock import SystemClock
 from intaglio.database.commits import Commits
 from intaglio.database.engine import reading, transaction
-from intaglio.errors import Conflict
+from intaglio.errors import Conflict, KeyUnavailable, StoreUnavailable
 from intaglio.keys.lanes import Lanes
+from intaglio.ledger import tree
 from intaglio.ledger.entry import GENESIS, Event, entry_hash
 from intaglio.ledger.examination import Examined, examine
 from intaglio.ledger.outside import kept
 from intaglio.ledger.writer import Chain, latest
-from intaglio.service.heads import Heads, verifying_key
+from intaglio.service.composition import compose
+from intaglio.service.heads import Heads, ensure_key, sign_heads, verifying_key
 from intaglio.service.home import Home, open_home
+from intaglio.service.receipts import prove
 from onboarded import small_home
 from rfc9162 import definition
 
@@ -265,6 +269,70 @@ def test_a_service_that_begins_on_a_database_from_before_notices(path: Path, cap
     with reading(home.engine) as connection:
         assert latest(connection, most=1)[0].kind == "ledger.diverged"
     home.close()
+
+
+def test_the_comparison_is_made_again_until_it_is_made(path: Path) -> None:
+    """A database that does not answer just then must not be what hides that it was restored from before."""
+
+    async def rounds(home: Home) -> None:
+        engine = compose(home, SystemClock()).engine
+        work = sign_heads(home, engine)
+        # Before the commits have begun, nothing can be read.
+        with pytest.raises(StoreUnavailable):
+            await work()
+        engine.commits.start()
+        await work()
+        await engine.commits.stop()
+        engine.lanes.shutdown()
+        engine.pool.close()
+
+    sql(path, *FORGET, "DELETE FROM ledger WHERE chain = 'main' AND sequence > 200")
+    home = open_home(path)
+    asyncio.run(rounds(home))
+    with reading(home.engine) as connection:
+        assert latest(connection, most=1)[0].kind == "ledger.diverged"
+    home.close()
+
+
+def test_a_missing_entry_stops_its_own_chain_alone(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    home = open_home(path)
+    write(home, 10, chain="another")
+    write(home, 10, chain="other")
+    sql(path, "DELETE FROM ledger WHERE chain = 'another' AND sequence = 4")
+    sign(home)
+    with reading(home.engine) as connection:
+        assert (tree.covered(connection, "another"), tree.covered(connection, "other")) == (3, 30)
+    home.close()
+    # Said once, however often it is tried.
+    assert caplog.text.count("entry another/4 of the ledger is missing") == 1
+    with pytest.raises(Conflict, match="another/"):
+        examined(path)
+
+
+def test_a_node_with_another_key_signs_nothing_over_what_others_signed(path: Path, tmp_path: Path) -> None:
+    """The key was made while the database was empty, or another's; a receipt makes none at all."""
+    node = Path(shutil.copytree(path, tmp_path / "node"))
+    (node / "keys/ledger.sealed").unlink()
+    (node / "pki/ledger.vkey").unlink()
+    home = open_home(node)
+    with pytest.raises(KeyUnavailable, match="there is no key of the ledger"):
+        prove(home, "main/1")
+    assert not (node / "keys/ledger.sealed").exists()
+    sql(node, *FORGET)
+    ensure_key(home)
+    home.close()
+    shutil.copy(path / "intaglio.db", node / "intaglio.db")
+    home = open_home(node)
+    write(home, 3)
+    for refused in (sign, lambda home: prove(home, "main/1")):
+        with pytest.raises(KeyUnavailable, match=r"copy keys/ledger\.sealed"):
+            refused(home)
+    # The control: the key of the node that signed.
+    for name in ("keys/ledger.sealed", "pki/ledger.vkey"):
+        shutil.copy(path / name, node / name)
+    sign(home)
+    home.close()
+    assert examined(node, path / "heads").outside == 3
 
 
 def test_heads_of_another_key_prove_nothing(path: Path, tmp_path: Path) -> None:

@@ -1,23 +1,28 @@
 """Heads of the ledger are stamped, and openssl verifies the stamps; an idle service does not stamp its own stamps."""
 
 import asyncio
+import dataclasses
+import shutil
 import sqlite3
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from commands import run
 from composed import composed
-from intaglio.database.engine import reading
+from intaglio.database.engine import reading, transaction
 from intaglio.errors import Conflict
 from intaglio.ledger import stamps, tree
 from intaglio.ledger.entry import Event
 from intaglio.ledger.examination import Examined, examine
 from intaglio.ledger.outside import kept
+from intaglio.pki.hierarchy import Hierarchy
 from intaglio.service.heads import verifying_key
 from intaglio.service.home import Home, open_home
-from intaglio.service.stamping import due, imprint, judge, stamp
+from intaglio.service.stamping import due, imprint, judge, stamp, stamp_heads
 from onboarded import small_home
 
 SOON, LATER = timedelta(seconds=30), timedelta(minutes=2)
@@ -64,6 +69,62 @@ def examined(path: Path) -> Examined:
             return examine(connection, verifying_key(home), kept(path / "heads"), judge=judge(home))
     finally:
         home.close()
+
+
+def test_what_was_not_stamped_for_weeks_is_not_read_to_see_that_it_is_there(tmp_path: Path) -> None:
+    home = small_home(tmp_path / "home")
+    size = 50_000
+    with transaction(home.engine) as connection:
+        home.chain.append(connection, [Event(datetime.now(UTC), "test")])
+        last = tree.chains(connection)["main"]
+        # Whichever entries they are: what counts is how many rows there are.
+        rows = [{"leaf": leaf, "chain": "main", "first": last - leaf, "last": last} for leaf in range(size)]
+        connection.execute(tree.leaves.insert(), rows)
+    with reading(home.engine) as connection:
+        stamps.worth_stamping(connection, 0, 1)
+        tracemalloc.start()
+        assert stamps.worth_stamping(connection, 0, size)
+        assert not stamps.worth_stamping(connection, size, size + 1)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    home.close()
+    assert peak < 500_000, f"{peak} bytes were held"
+
+
+def test_without_an_authority_nothing_is_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def rounds(home: Home) -> None:
+        async with composed(home) as (service, _):
+            engine = service.engine
+            revoked = frozenset({engine.stamping(Hierarchy.PRODUCTION)})
+            work = stamp_heads(home, dataclasses.replace(engine, revoked=revoked))
+            asked: list[object] = []
+            event.listen(home.engine, "before_cursor_execute", lambda *found: asked.append(found))
+            await work()
+            await work()
+            assert not asked
+
+    home = small_home(tmp_path / "home")
+    asyncio.run(rounds(home))
+    home.close()
+    assert caplog.text.count("heads of the ledger are not stamped") == 1
+
+
+def test_a_stamp_by_a_clock_that_was_ahead_keeps_none_away(path: Path, tmp_path: Path) -> None:
+    home = open_home(Path(shutil.copytree(path, tmp_path / "home")))
+    with transaction(home.engine) as connection:
+        home.chain.append(connection, [Event(datetime.now(UTC), "test")])
+
+    async def signed() -> None:
+        async with composed(home) as (_, heads):
+            await heads.sign(datetime.now(UTC))
+
+    asyncio.run(signed())
+    with reading(home.engine) as connection:
+        last = stamps.latest(connection)
+        assert last is not None
+        assert due(connection, last.at - SOON) is None
+        assert due(connection, last.at - timedelta(days=300)) == tree.newest(connection)
+    home.close()
 
 
 def test_openssl_verifies_the_stamp_on_a_head(path: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, desc, select
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, desc, exists, select
 
 from intaglio.database.schema import Instant, metadata
 from intaglio.ledger.tree import leaves
@@ -68,13 +68,11 @@ def every(connection: Connection) -> Iterator[Stamp]:
 
 def worth_stamping(connection: Connection, stamped: int, size: int) -> bool:
     """Return whether the leaves from `stamped` to `size` tell of anything but stamps."""
-    parts = select(leaves).where(leaves.c.leaf >= stamped, leaves.c.leaf < size).order_by(leaves.c.leaf)
-    for part in connection.execute(parts).all():
-        other = select(ledger.c.sequence).where(
-            ledger.c.chain == part.chain,
-            ledger.c.sequence.between(part.first, part.last),
-            ledger.c.kind != STAMPED,
-        )
-        if connection.execute(other.limit(1)).first() is not None:
-            return True
-    return False
+    other = exists().where(
+        ledger.c.chain == leaves.c.chain,
+        ledger.c.sequence.between(leaves.c.first, leaves.c.last),
+        ledger.c.kind != STAMPED,
+    )
+    # The first that does ends the search, however much there is.
+    query = select(leaves.c.leaf).where(leaves.c.leaf >= stamped, leaves.c.leaf < size, other)
+    return connection.execute(query.order_by(leaves.c.leaf).limit(1)).first() is not None

@@ -113,25 +113,28 @@ def covered(connection: Connection, chain: str) -> int:
     return connection.execute(query).scalar_one_or_none() or 0
 
 
-def behind(connection: Connection, known: Mapping[str, int], most: int) -> list[Taken]:
+def behind(connection: Connection, known: Mapping[str, int], most: int) -> tuple[list[Taken], list[str]]:
     """Return up to `most` entries that are no leaves yet; `known` says of chains how far they are covered.
 
-    Raises `Conflict` where an entry is missing: nothing behind it can be taken in.
+    With them come the places, `chain/sequence`, of entries that are missing: nothing of their chains behind them can
+    be taken in.
     """
     found: list[Taken] = []
+    missing: list[str] = []
     for chain, newest in chains(connection).items():
         last = known[chain] if chain in known else covered(connection, chain)
         if last >= newest or most <= 0:
             continue
         query = select(ledger.c.sequence, ledger.c.hash).where(ledger.c.chain == chain, ledger.c.sequence > last)
         rows = connection.execute(query.order_by(ledger.c.sequence).limit(most)).all()
-        if rows[0].sequence != last + 1 or rows[-1].sequence != last + len(rows):
-            raise Conflict(
-                f"an entry of {chain} behind {last} is missing", {f"{chain}/{last + 1}": "missing, or later"}
-            )
-        found.append(Taken(chain, last + 1, [bytes(row.hash) for row in rows]))
-        most -= len(rows)
-    return found
+        # Numbers rise: behind the first that is not the next one, none is.
+        hashes = [bytes(row.hash) for number, row in enumerate(rows, last + 1) if row.sequence == number]
+        if hashes:
+            found.append(Taken(chain, last + 1, hashes))
+        if len(hashes) < len(rows):
+            missing.append(f"{chain}/{last + 1 + len(hashes)}")
+        most -= len(hashes)
+    return found, missing
 
 
 def tile(connection: Connection, level: int, number: int) -> bytes:

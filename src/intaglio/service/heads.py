@@ -74,8 +74,8 @@ def verifying_key(home: Home) -> VerifyingKey | None:
         raise KeyUnavailable(f"{home.path / KEY_FILE} cannot be read") from error
 
 
-def opened_key(home: Home) -> tuple[VerifyingKey, PrivateKey]:
-    """Return the keys of heads, made now in a home that comes from a version without; raises `KeyUnavailable`."""
+def ensure_key(home: Home) -> None:
+    """Make the key in a home that comes from a version without; raises `KeyUnavailable` if others have signed."""
     if not (home.path / "keys" / f"{KEY}.sealed").exists():
         with reading(home.engine) as connection:
             begun = tree.newest(connection) is not None
@@ -84,6 +84,15 @@ def opened_key(home: Home) -> tuple[VerifyingKey, PrivateKey]:
                 f"heads are signed by another node: copy keys/{KEY}.sealed and {KEY_FILE} from its home to {home.path}"
             )
         make_key(home)
+
+
+def opened_key(home: Home) -> tuple[VerifyingKey, PrivateKey]:
+    """Return the keys of heads; raises `KeyUnavailable`, also in a home that has none."""
+    if not (home.path / "keys" / f"{KEY}.sealed").exists():
+        raise KeyUnavailable(
+            f"there is no key of the ledger in {home.path}: a service that runs there makes one, or, where another "
+            f"node signs heads, copy keys/{KEY}.sealed and {KEY_FILE} from its home"
+        )
     key = home.keyring.key(KEY)
     if verifying_key(home) is None:
         _publish(home, key)
@@ -93,18 +102,35 @@ def opened_key(home: Home) -> tuple[VerifyingKey, PrivateKey]:
     return public, key
 
 
+def check_key(connection: Connection, key: VerifyingKey) -> None:
+    """Raise `KeyUnavailable` unless the newest head in the database is signed by `key`, or there is none."""
+    head = tree.newest(connection)
+    if head is None:
+        return
+    try:
+        opened(head.note, key)
+    except Malformed as error:
+        raise KeyUnavailable(
+            f"the newest head in the database is not signed by the key here ({error.fields['head']}): copy "
+            f"keys/{KEY}.sealed and {KEY_FILE} from the home of the node that signed it; if that is this one, the head "
+            "was changed: intaglio ledger verify"
+        ) from error
+
+
 class Heads:
     """Takes new entries of all chains into the tree and signs what comes of it; one process at a time succeeds."""
 
     def __init__(self, home: Home, commits: Commits, lanes: Lanes) -> None:
         self._commits = commits
         self._lanes = lanes
+        ensure_key(home)
         self._public, key = opened_key(home)
         self._sign = signing(key)
         self._folder: Path = home.path / home.settings.ledger.heads
         # How large the tree is, and how far each chain is covered, as long as nobody else takes anything in.
         self._size = -1
         self._covered: dict[str, int] = {}
+        self._missing: list[str] = []
 
     async def compare(self, chain: Chain, now: datetime) -> bool:
         """Return whether the database has what the newest head in the folder is over; that it has not is recorded.
@@ -134,7 +160,9 @@ class Heads:
     async def sign(self, now: datetime) -> bool:
         """Sign a head over what is new; return whether there may be more.
 
-        Raises `Conflict` when an entry is missing, `KeyUnavailable`, `StoreUnavailable`.
+        Of a chain that misses an entry nothing behind it is taken in, which is logged; the others go on.
+        Raises `Conflict` for a tree that was changed, `KeyUnavailable`, also for one that another key signs,
+        `StoreUnavailable`.
         """
         found = await self._commits.read(self._look)
         if found is None:
@@ -155,8 +183,14 @@ class Heads:
     def _look(self, connection: Connection) -> Round | None:
         before = tree.size(connection)
         if before != self._size:
+            # Somebody else signed: with one key, or these would be two ledgers in one tree.
+            check_key(connection, self._public)
             self._size, self._covered = before, {}
-        taken = tree.behind(connection, self._covered, _MOST)
+        taken, missing = tree.behind(connection, self._covered, _MOST)
+        if missing != self._missing:
+            self._missing = missing
+            for place in missing:
+                _log.error("entry %s of the ledger is missing: nothing of its chain behind it is signed", place)
         if not taken:
             return None
         tiles, root = tree.grow(connection, before, taken)
@@ -172,8 +206,10 @@ def sign_heads(home: Home, engine: Engine) -> Callable[[], Awaitable[None]]:
         nonlocal heads, told
         try:
             if heads is None:
-                heads = await asyncio.to_thread(Heads, home, engine.commits, engine.lanes)
-                await heads.compare(engine.chain, engine.clock.now())
+                begun = await asyncio.to_thread(Heads, home, engine.commits, engine.lanes)
+                # Until it has been compared, nothing is signed.
+                await begun.compare(engine.chain, engine.clock.now())
+                heads = begun
             more = True
             while more:
                 more = await heads.sign(engine.clock.now())

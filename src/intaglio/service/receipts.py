@@ -17,7 +17,7 @@ from intaglio.ledger import merkle, stamps, tree, writer
 from intaglio.ledger.writer import Recorded
 from intaglio.pki.signature import signing
 from intaglio.revocation.register import certificate_of
-from intaglio.service.heads import opened_key
+from intaglio.service.heads import check_key, opened_key
 from intaglio.service.home import Home
 
 FORMAT = "intaglio-receipt/1"
@@ -64,6 +64,7 @@ def prove(home: Home, about: str) -> bytes:
     """
     public, key = opened_key(home)
     with reading(home.engine, patient=True) as connection:
+        check_key(connection, public)
         found = _found(connection, about)
         places = [(one, _leaf(connection, one)) for one in found]
         places.sort(key=lambda place: place[1])

@@ -39,10 +39,12 @@ def stamp_heads(home: Home, engine: Engine) -> Callable[[], Awaitable[None]]:
     async def work() -> None:
         nonlocal told
         now = engine.clock.now()
-        head = await engine.commits.read(lambda connection: due(connection, now))
-        if head is None:
-            return
         try:
+            # Where nothing can stamp, nothing is asked.
+            engine.stamping(Hierarchy.PRODUCTION)
+            head = await engine.commits.read(lambda connection: due(connection, now))
+            if head is None:
+                return
             await stamp(home, engine, head, now)
         except (IssuanceRefused, ClockUntrusted) as error:
             # It lasts: once is enough.
@@ -56,9 +58,9 @@ def stamp_heads(home: Home, engine: Engine) -> Callable[[], Awaitable[None]]:
 
 
 def due(connection: Connection, now: datetime) -> Signed | None:
-    """Return the head that is to be stamped now, if any."""
+    """Return the head that is to be stamped now, if any; a stamp by a clock that was far ahead keeps none away."""
     last, head = stamps.latest(connection), tree.newest(connection)
-    if head is None or (last is not None and (last.size >= head.size or now < last.at + _EVERY)):
+    if head is None or (last is not None and (last.size >= head.size or abs(now - last.at) < _EVERY)):
         return None
     begun = 0 if last is None else last.size
     return head if stamps.worth_stamping(connection, begun, head.size) else None
