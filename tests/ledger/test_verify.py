@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, text, update
 
 from intaglio.database.engine import migrate, open_engine, reading, transaction
 from intaglio.errors import Conflict
-from intaglio.ledger.entry import Event
+from intaglio.ledger.entry import GENESIS, Event, entry_hash
 from intaglio.ledger.verify import Verified, verify
-from intaglio.ledger.writer import Chain, recorded
+from intaglio.ledger.writer import Chain, ledger, recorded
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -56,5 +56,20 @@ def test_a_change_is_found_and_the_entry_named(engine: Engine, change: str, name
     with transaction(engine) as connection:
         connection.execute(text(change))
     with pytest.raises(Conflict, match=named):
+        verified(engine)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"\xff", b"[" * 100_000])
+def test_what_is_no_entry_is_named_also_where_the_chain_fits(engine: Engine, body: bytes) -> None:
+    with transaction(engine) as connection:
+        previous = GENESIS
+        for one in list(recorded(connection)):
+            content = body if one.sequence == 6 else one.body
+            changed = update(ledger).where(ledger.c.sequence == one.sequence)
+            found = entry_hash(previous, content)
+            connection.execute(changed.values(body=content, previous=previous, hash=found))
+            previous = found
+    with pytest.raises(Conflict, match="main/6 cannot be read"):
         verified(engine)
     engine.dispose()

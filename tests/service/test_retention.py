@@ -1,11 +1,13 @@
 """Old entries lose their bodies once they are exported and stamped, by two people; everything else holds as before."""
 
 import asyncio
+import dataclasses
 import hashlib
 import json
 import shutil
 import sqlite3
 import time
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,21 @@ import pytest
 
 from commands import BIN, run
 from composed import composed
-from custody import beginning
+from custody import ON_TOKEN, beginning
 from intaglio.clock import ManualClock
-from intaglio.database.engine import reading
+from intaglio.database.engine import reading, transaction
 from intaglio.errors import Conflict
-from intaglio.ledger import tree
+from intaglio.ledger import retention, tree
+from intaglio.ledger.entry import Event
 from intaglio.ledger.examination import Examined, examine
 from intaglio.ledger.outside import kept
+from intaglio.service.acts import ACTS
 from intaglio.service.audit import audit
 from intaglio.service.heads import verifying_key
 from intaglio.service.home import Home, open_home
 from intaglio.service.initialisation import initialise
 from intaglio.service.receipts import prove
+from intaglio.service.retention import Prune
 from intaglio.service.stamping import judge, stamp
 from intaglio.signing.destruction import destroy_expired
 from intaglio.signing.identity import create_identity
@@ -93,6 +98,21 @@ class Pruned:
         self.again = self.ask(ok=False)
         asyncio.run(stamped(home))
         home.close()
+
+    def copied(self, path: Path) -> "Pruned":
+        """Return the same in another folder."""
+        made = copy(self)
+        made.path = Path(shutil.copytree(self.path, path))
+        made.staff = dataclasses.replace(self.staff, home=made.path)
+        return made
+
+    def prepare(self, home: Home, name: str) -> None:
+        """Have another day of business, all of which may be removed."""
+        asyncio.run(business(home))
+        time.sleep(1)
+        self.moment = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}"
+        self.staff.intaglio("ledger", "export", "--out", self.path / name)
+        asyncio.run(stamped(home))
 
     def ask(self, *, ok: bool = True) -> Any:
         return self.staff.intaglio("ledger", "prune", "--before", self.moment, who="otto", ok=ok)
@@ -166,7 +186,24 @@ def test_proofs_from_before_hold(pruned: Pruned) -> None:
     ("change", "named"),
     [
         ("UPDATE ledger SET body = '' WHERE kind = 'account.created'", "has lost its body"),
-        ("UPDATE ledger SET body = '', kind = 'login.made' WHERE kind = 'account.created'", "not those on record"),
+        (
+            "UPDATE ledger SET body = '', kind = 'login.made' WHERE kind = 'account.created'",
+            "_id is there|reference is",
+        ),
+        (
+            (
+                "UPDATE ledger SET body = '', kind = 'login.made', account_id = NULL, reference = NULL, "
+                "request_id = NULL WHERE kind = 'account.created'"
+            ),
+            "not those on record",
+        ),
+        ("UPDATE ledger SET body = x'ff' WHERE kind = 'ledger.pruned'", "says nothing of what lost its body"),
+        # What is left of those that were removed.
+        ("UPDATE ledger SET kind = 'timestamp.made' WHERE kind = 'signature.made'", "not those on record"),
+        ("UPDATE ledger SET at = at - 1 WHERE kind = 'signature.made'", "not those on record"),
+        ("UPDATE ledger SET account_id = 'x' WHERE kind = 'signature.made'", "its account_id is there"),
+        ("UPDATE ledger SET reference = 'x' WHERE kind = 'signature.made'", "its reference is there"),
+        ("UPDATE ledger SET request_id = 'x' WHERE kind = 'signature.made'", "its request_id is there"),
         ("UPDATE ledger SET kind = 'account.created' WHERE kind = 'signature.made'", "has lost its body"),
         ("UPDATE ledger SET body = '', kind = 'login.made' WHERE kind = 'ledger.exported'", "has lost its body"),
         ("DELETE FROM ledger WHERE kind = 'signature.made'", "is missing"),
@@ -183,3 +220,81 @@ def test_nobody_else_removes_anything(pruned: Pruned, tmp_path: Path, change: st
     database.close()
     with pytest.raises(Conflict, match=named):
         examined(path)
+
+
+class CutOffError(BaseException):
+    """The process ends here."""
+
+
+def left(pruned: Pruned) -> int:
+    """How many entries have what they said, of those that lose it."""
+    told = pruned.rows("SELECT kind FROM ledger WHERE length(body) > 0")
+    return sum(kind in {"signature.made", "identity.created"} for (kind,) in told)
+
+
+@pytest.mark.skipif(ON_TOKEN, reason="the commands run in processes of their own, which nothing here can cut off")
+def test_a_removal_that_was_cut_off_is_finished(
+    pruned: Pruned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = pruned.copied(tmp_path / "home")
+    home = open_home(made.path)
+    made.prepare(home, "second")
+
+    def cut_off(*_: object) -> int:
+        raise CutOffError
+
+    def begin() -> None:
+        asked = made.ask()
+        with monkeypatch.context() as patched:
+            patched.setattr(retention, "remove", cut_off)
+            made.staff.agree(asked, "bob")
+
+    with pytest.raises(CutOffError):
+        begin()
+    assert (len(made.rows("SELECT 1 FROM ledger WHERE kind = 'ledger.pruned'")), left(made)) == (2, 4)
+    # Asked for again, it is done without another entry; and so it is with what is removed later.
+    again = made.ask()
+    made.staff.intaglio("approvals", "refuse", again["approval"], "--reason", "later", who="otto")
+    made.prepare(home, "third")
+    later = made.ask()
+    made.staff.agree(later, "bob")
+    assert left(made) == 0
+    made.prepare(home, "fourth")
+    with pytest.raises(CutOffError):
+        begin()
+    assert left(made) == 4
+    made.staff.agree(made.ask(), "bob")
+    assert left(made) == 0
+    assert len(made.rows("SELECT 1 FROM ledger WHERE kind = 'ledger.pruned'")) == 4
+    asyncio.run(stamped(home))
+    assert examined(made.path).removed > pruned.result["removed"]
+    assert audit(home).findings == []
+    home.close()
+
+
+@pytest.mark.skipif(ON_TOKEN, reason="the commands run in processes of their own, where nothing can be put in place")
+def test_more_than_was_agreed_to_is_found(pruned: Pruned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whoever owns the machine: `ledger verify` takes the entry for it, `approvals verify` does not."""
+    made = pruned.copied(tmp_path / "home")
+    home = open_home(made.path)
+    made.prepare(home, "second")
+
+    def wider(acting: Home, asked: Any, now: datetime) -> None:
+        with transaction(acting.engine) as connection:
+            told = retention.pruned(connection)
+            chain, one = next((chain, one) for chain, one in told.items() if chain != "main")
+            chains = msgspec.to_builtins({**told, chain: retention.tally(connection, chain, one.through + 1)})
+            event = Event(now, "ledger.pruned", reference="ledger", details={"before": asked.before, "chains": chains})
+            acting.chain.append(connection, [event])
+
+    assert audit(home).findings == []
+    asked = made.ask()
+    act = ACTS["ledger.prune"]
+    with monkeypatch.context() as patched:
+        patched.setitem(ACTS, "ledger.prune", msgspec.structs.replace(act, outside=wider))
+        made.staff.agree(asked, "bob")
+    assert [one.reason for one in audit(home).findings] == ["what was done is not what was agreed to"]
+    wider(home, Prune(datetime.now(UTC)), datetime.now(UTC))
+    assert [one.kind for one in audit(home).findings] == ["ledger.pruned", "ledger.pruned"]
+    assert examined(made.path).removed == pruned.result["removed"]
+    home.close()

@@ -92,6 +92,7 @@ def verify(
 def _verified(found: Examined) -> str:
     heads = "\n".join(f"head of {name}: {head}" for name, head in found.heads.items())
     removed = f", and of {found.removed} old ones the hash alone is left" if found.removed else ""
+    agreed = "That two people agreed to what was removed: intaglio approvals verify\n" if found.removed else ""
     outside = (
         f"{found.outside} heads from outside fit."
         if found.outside is not None
@@ -101,7 +102,7 @@ def _verified(found: Examined) -> str:
     return (
         f"{found.entries} entries hold, {found.leaves} of them in the tree{removed}.\n{heads}\n"
         f"root of the tree: {found.root}\n"
-        f"{found.signed_heads} signed heads and {found.stamps} time-stamps on them hold.\n{outside}"
+        f"{found.signed_heads} signed heads and {found.stamps} time-stamps on them hold.\n{agreed}{outside}"
     )
 
 

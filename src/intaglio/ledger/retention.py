@@ -1,17 +1,19 @@
 """Which entries may lose their bodies when they are old, and what is on record of it.
 
 What is left of such an entry is its place, time, kind and hash, so that its chain, the tree and every proof hold. An
-entry `ledger.pruned` says up to where, with a hash over those that it is about, so that no other can go unnoticed.
+entry `ledger.pruned` says up to where, with a hash over what is left of those that it is about, so that no other can go
+unnoticed, and nothing that is left be changed.
 """
 
 import hashlib
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
+from intaglio.errors import Conflict
 from intaglio.ledger import writer
-from intaglio.ledger.writer import ledger
+from intaglio.ledger.writer import Recorded, ledger
 
 EXPORTED = "ledger.exported"
 PRUNED = "ledger.pruned"
@@ -36,7 +38,7 @@ class Span(msgspec.Struct, frozen=True):
 class Pruned(msgspec.Struct, frozen=True):
     """Up to `through`, `entries` of a chain have lost their bodies, or will in a moment.
 
-    `sha256` (hex) is over their hashes, in order.
+    `sha256` (hex) is over the number, time, kind and hash of each, in order.
     """
 
     through: int
@@ -52,10 +54,10 @@ class Tally:
         self.entries = 0
         self._hash = hashlib.sha256()
 
-    def take(self, entry_hash: bytes) -> None:
+    def take(self, entry: Recorded) -> None:
         """Take in the next of them."""
         self.entries += 1
-        self._hash.update(entry_hash)
+        self._hash.update(f"{entry.sequence} {entry.at.isoformat()} {entry.kind}\n".encode() + entry.hash)
 
     def done(self) -> Pruned:
         """Return what is on record of them."""
@@ -72,13 +74,17 @@ def is_prunable(kind: str, body: bytes) -> bool:
     if kind == "key.destroyed":
         return "member" not in _details(body)
     if kind == "identity.created":
-        return "evidence" not in (_details(body).get("verification") or {})
+        verification = _details(body).get("verification")
+        return not (isinstance(verification, dict) and "evidence" in verification)
     return True
 
 
+class _Body(msgspec.Struct, frozen=True):
+    details: dict[str, Any]
+
+
 def _details(body: bytes) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.json.decode(body)["details"]
-    return found
+    return msgspec.json.decode(body, type=_Body).details
 
 
 def exported(connection: Connection) -> dict[str, list[Span]]:
@@ -91,9 +97,15 @@ def exported(connection: Connection) -> dict[str, list[Span]]:
 
 
 def pruned(connection: Connection) -> dict[str, Pruned]:
-    """Return up to where each chain has lost bodies, as the newest entry says."""
-    told = writer.details(connection, LEDGER, PRUNED)
-    return msgspec.convert(told[-1]["chains"], dict[str, Pruned]) if told else {}
+    """Return up to where each chain has lost bodies, as the newest entry says; raises `Conflict` if it says nothing."""
+    told = writer.entries(connection, LEDGER, PRUNED)
+    if not told:
+        return {}
+    try:
+        return msgspec.convert(_details(told[-1].body).get("chains"), dict[str, Pruned])
+    except (msgspec.MsgspecError, ValueError) as error:
+        place = f"{told[-1].chain}/{told[-1].sequence}"
+        raise Conflict(f"entry {place} says nothing of what lost its body", {place: "cannot be read"}) from error
 
 
 def tally(connection: Connection, chain: str, through: int) -> Pruned:
@@ -101,8 +113,20 @@ def tally(connection: Connection, chain: str, through: int) -> Pruned:
     counting = Tally(through)
     for one in writer.between(connection, chain, 1, through):
         if is_prunable(one.kind, one.body):
-            counting.take(one.hash)
+            counting.take(one)
     return counting.done()
+
+
+def left(connection: Connection, chain: str, through: int) -> int | None:
+    """Return the number of the first entry up to `through` that has a body and may lose it, None if none is left."""
+    query = select(ledger.c.sequence, ledger.c.kind, ledger.c.body).where(
+        ledger.c.chain == chain,
+        ledger.c.sequence <= through,
+        ledger.c.kind.in_(PRUNABLE),
+        func.length(ledger.c.body) > 0,
+    )
+    rows = connection.execute(query.order_by(ledger.c.sequence), execution_options={"yield_per": 1000})
+    return next((row.sequence for row in rows if is_prunable(row.kind, row.body)), None)
 
 
 def remove(connection: Connection, chain: str, first: int, last: int) -> int:

@@ -4,6 +4,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -15,7 +16,7 @@ from intaglio.ledger.writer import Recorded
 
 
 class _Written(msgspec.Struct, frozen=True):
-    """What the columns of an entry repeat from its body."""
+    """What the columns of an entry repeat from its body, and what more there is."""
 
     chain: str
     sequence: int
@@ -24,6 +25,11 @@ class _Written(msgspec.Struct, frozen=True):
     account_id: str | None
     reference: str | None
     request_id: str | None
+    details: dict[str, Any]
+
+
+# What the columns repeat.
+_COLUMNS = tuple(name for name in _Written.__struct_fields__ if name != "details")
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -64,9 +70,10 @@ class Follower:
         elif not within or not is_prunable(entry.kind, entry.body):
             raise Conflict(f"entry {place} has lost its body", {place: "no entry says that it may"})
         else:
+            _check_rest(entry, place)
             self.removed += 1
         if tally is not None and within and is_prunable(entry.kind, entry.body):
-            tally.take(entry.hash)
+            tally.take(entry)
         self.heads[entry.chain] = (entry.sequence, entry.hash)
         self.entries += 1
         self.stamped += entry.kind == STAMPED
@@ -88,10 +95,20 @@ class Follower:
 def _check_body(entry: Recorded, place: str) -> None:
     if not hmac.compare_digest(entry.hash, entry_hash(entry.previous, entry.body)):
         raise Conflict(f"entry {place} was changed", {place: "hash"})
-    written = msgspec.json.decode(entry.body, type=_Written)
-    for column in _Written.__struct_fields__:
+    try:
+        written = msgspec.json.decode(entry.body, type=_Written)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Conflict(f"entry {place} cannot be read", {place: "is no entry, and the chain fits to it"}) from error
+    for column in _COLUMNS:
         if getattr(written, column) != getattr(entry, column):
             raise Conflict(f"entry {place} says another {column} than its body", {place: column})
+
+
+def _check_rest(entry: Recorded, place: str) -> None:
+    """Raise `Conflict` if an entry without a body says more than its place, time, kind and hash."""
+    for column in ("account_id", "reference", "request_id"):
+        if getattr(entry, column) is not None:
+            raise Conflict(f"entry {place} has lost its body, and its {column} is there", {place: column})
 
 
 def verify(entries: Iterable[Recorded]) -> Verified:

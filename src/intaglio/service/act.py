@@ -27,7 +27,8 @@ Look = Callable[[Home, Connection, Any, datetime], Seen]
 class Act(msgspec.Struct, frozen=True):
     """One kind of act: `inside` works in the transaction in which it is agreed on, `outside` in ones of its own.
 
-    `did` says whether an entry that it left tells of these parameters.
+    `did` says whether an entry that it left tells of these parameters; `shown` are the fields of its details that must
+    be as in what was shown to be there afterwards.
     """
 
     parameters: type[msgspec.Struct]
@@ -35,6 +36,11 @@ class Act(msgspec.Struct, frozen=True):
     did: Callable[[Any, Done], bool]
     inside: Callable[[Home, Connection, Any, datetime], Any] | None = None
     outside: Callable[[Home, Any, datetime], Any] | None = None
+    shown: tuple[str, ...] = ()
+
+    def fits(self, parameters: Any, after: Any, done: Done) -> bool:
+        """Return whether an entry tells of these parameters, and of what was shown."""
+        return self.did(self.read(parameters), done) and all(done.details.get(one) == after[one] for one in self.shown)
 
     def read(self, parameters: Any) -> Any:
         """Return parameters that were kept as JSON; raises `Malformed`."""

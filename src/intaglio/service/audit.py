@@ -40,7 +40,7 @@ def audit(home: Home) -> Replayed:
         findings += [
             Finding(done.entry, done.kind, "what was done is not what was agreed to")
             for done in found.done.get(one.id, [])
-            if not act.did(act.read(one.parameters), done)
+            if not act.fits(one.parameters, one.after, done)
         ]
     missing = found.asked.keys() - {one.id for one in kept}
     findings += [Finding(one, found.asked[one].act, "is gone from the database") for one in sorted(missing)]

@@ -57,30 +57,39 @@ def plan(connection: Connection, before: datetime) -> dict[str, Pruned]:
 
 def _look(_home: Home, connection: Connection, asked: Prune, _now: datetime) -> Seen:
     before, after = retention.pruned(connection), plan(connection, asked.before)
-    if before == after:
+    if before == after and not _left(connection, after):
         raise Conflict("There is nothing to remove.", {"before": "everything before that is removed, or there is none"})
     return Seen(
         msgspec.to_builtins(before), {"before": msgspec.to_builtins(asked.before), "chains": msgspec.to_builtins(after)}
     )
 
 
+def _left(connection: Connection, wanted: Mapping[str, Pruned]) -> dict[str, int]:
+    """Return the first entry of each chain that is still to be removed: of a removal that was cut off, too."""
+    found = {chain: retention.left(connection, chain, one.through) for chain, one in wanted.items()}
+    return {chain: first for chain, first in found.items() if first is not None}
+
+
 def _prune(home: Home, asked: Prune, now: datetime) -> Any:
-    """Put it on record, then remove; what is begun again after a failure goes on where it was."""
+    """Put it on record, then remove, with what one before that was cut off has left."""
     with reading(home.engine, patient=True) as connection:
         done, wanted = retention.pruned(connection), plan(connection, asked.before)
+        begin = _left(connection, wanted)
     if done != wanted:
         details = {"before": asked.before, "chains": msgspec.to_builtins(wanted)}
         with transaction(home.engine) as connection:
             home.chain.append(connection, [Event(now, PRUNED, reference=LEDGER, details=details)])
     removed = 0
-    for chain, one in wanted.items():
-        begin = 1 if done == wanted or chain not in done else done[chain].through + 1
-        for first in range(begin, one.through + 1, _TOGETHER):
+    for chain, start in begin.items():
+        through = wanted[chain].through
+        for first in range(start, through + 1, _TOGETHER):
             with transaction(home.engine) as connection:
-                removed += retention.remove(connection, chain, first, min(first + _TOGETHER - 1, one.through))
+                removed += retention.remove(connection, chain, first, min(first + _TOGETHER - 1, through))
     # What was overwritten is not to be found in the database's log, either.
     truncate_log(home.engine)
     return {"removed": removed, "chains": {chain: one.through for chain, one in wanted.items()}}
 
 
-RETENTION_ACTS: Mapping[str, Act] = {"ledger.prune": Act(Prune, _look, says("before"), outside=_prune)}
+RETENTION_ACTS: Mapping[str, Act] = {
+    "ledger.prune": Act(Prune, _look, says("before"), outside=_prune, shown=("chains",))
+}
