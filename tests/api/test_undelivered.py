@@ -1,4 +1,4 @@
-"""What was made for a client that went away is on record, and so is that it reached nobody."""
+"""What was made for a client that went away is on record, and what it did not ask for to the end is not made."""
 
 import secrets
 import signal
@@ -39,6 +39,49 @@ def test_who_went_away_is_on_record(served: Served, individual: Partner) -> None
     assert marked
     assert marked <= {by_digest[digest] for digest in digests}
     assert received not in marked
+
+
+def test_of_a_body_that_never_came_nothing_is_made(served: Served, organization: Partner) -> None:
+    """An account whose units may be left out gets a certificate by `null`, and by no body."""
+
+    def made() -> int:
+        account = organization.account_id
+        return len(served.intaglio("ledger", "show", "--account", account, "--kind", "identity.created"))
+
+    def answered() -> int:
+        return served.log.read_bytes().count(b"POST /v2/identity")
+
+    head = (
+        "POST /v2/identity HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {organization.token}\r\n"
+    )
+    chunk = b'1e\r\n{"subject_dn":{"organizational\r\n'
+    cut = [
+        b"Content-Length: 500\r\n\r\n",
+        b'Content-Length: 500\r\n\r\n{"subject_dn":{"organizational_unit":["Acc',
+        b"Content-Length: 500\r\n\r\nnull",
+        b"Transfer-Encoding: chunked\r\n\r\n4\r\nnull\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n" + chunk,
+    ]
+    before, until = answered() + len(cut), time.monotonic() + 20
+    had = made()
+    for sent in cut:
+        with (
+            socket.create_connection(("127.0.0.1", served.api_port)) as plain,
+            tls(served, organization.folder).wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            secure.sendall(head.encode() + sent)
+            # Else it is gone before its head is read, and no request at all.
+            time.sleep(0.2)
+    while answered() < before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert answered() >= before
+    assert made() == had
+    # The control: a body that is there and empty.
+    whole = organization.client.post(
+        "/identity", content=b"", headers={**organization.authorization, "Content-Length": "0"}
+    )
+    assert (whole.status_code, made()) == (200, had + 1)
 
 
 def test_a_start_says_after_which_entry_the_service_was_cut_off(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from intaglio.api import problems
+from intaglio.api.direct import read_body
 from intaglio.api.peer import CLIENT_CERTIFICATE
 from intaglio.service.composition import Service
 
@@ -103,16 +104,8 @@ class Admission:
 
 
 async def _received(receive: Any) -> Any:
-    """Return a `receive` whose first message is the whole body, which the listener has bounded."""
-    message = await receive()
-    if not message.get("more_body", False):
-        whole = message
-    else:
-        parts = [message.get("body", b"")]
-        while message.get("more_body", False):
-            message = await receive()
-            parts.append(message.get("body", b""))
-        whole = message if message["type"] == "http.disconnect" else {**message, "body": b"".join(parts)}
+    """Return a `receive` whose first message is the whole body; raises `Gone` if it did not come whole."""
+    whole = {"type": "http.request", "body": await read_body(receive), "more_body": False}
     told = False
 
     async def again() -> Any:

@@ -11,7 +11,7 @@ import msgspec
 from intaglio.accounts.sessions import Caller
 from intaglio.api import problems
 from intaglio.api.authentication import caller
-from intaglio.api.peer import CONNECTION
+from intaglio.api.peer import CONNECTION, Gone
 from intaglio.api.verification import presented
 from intaglio.errors import IntaglioError, Malformed
 from intaglio.ledger.entry import Event
@@ -120,13 +120,16 @@ def _pem(certificate: bytes) -> bytes:
 
 
 async def read_body(receive: Any) -> bytes:
-    """Return the whole body of a request; the listener has bounded it."""
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body", False):
+    """Return the whole body of a request, which the listener has bounded; raises `Gone` if it did not come whole."""
+    parts: list[bytes] = []
+    more = True
+    while more:
         message = await receive()
-        body += message.get("body", b"")
-    return body
+        if message["type"] == "http.disconnect":
+            raise Gone
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
 
 
 async def send_answer(send: Any, status: int, headers: Any, body: bytes, *, told: bool = True) -> None:

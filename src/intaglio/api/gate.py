@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from intaglio.api import problems
-from intaglio.api.peer import CLIENT_CERTIFICATE
+from intaglio.api.peer import CLIENT_CERTIFICATE, Gone
 from intaglio.errors import IntaglioError
 from intaglio.ledger.entry import Event
 from intaglio.ledger.refusals import REFUSED, Source
@@ -67,6 +67,8 @@ class Gate:
                 await problems.send_answer(tell, problems.said(scope, status, description, {kind: description}))
             else:
                 await self._app(scope, receive, tell)
+        except Gone:
+            state["reason"] = Gone.__name__
         except IntaglioError as error:
             # The entry of a refusal could not be written, so the refusal does not leave.
             answer = problems.of(error, scope)

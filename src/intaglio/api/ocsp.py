@@ -30,7 +30,9 @@ class Ocsp:
         """Answer a question about a certificate, or pass the request on."""
         path, method = scope["path"], scope["method"]
         if path.rstrip("/") == "/ocsp":
-            await self._answer(scope, send, "POST", method == "POST", await read_body(receive))
+            # Of a POST the body is here before a place is taken; for that of another method a place would wait.
+            known = method == "POST"
+            await self._answer(scope, send, "POST", known, await read_body(receive) if known else None)
         elif path.startswith("/ocsp/"):
             await self._answer(scope, send, "GET, HEAD", method in {"GET", "HEAD"}, _unfolded(scope["raw_path"]))
         else:

@@ -13,3 +13,7 @@ class PeerCertificate(msgspec.Struct, frozen=True):
 
     der: bytes
     sha256: str
+
+
+class Gone(Exception):
+    """The connection ended before the whole request had come: there is nothing to answer, and nobody."""
