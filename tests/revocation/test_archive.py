@@ -77,9 +77,9 @@ def rows(moments: list[int], chance: random.Random) -> dict[str, Archived]:
     return found
 
 
-@settings(max_examples=cases(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.lists(st.lists(st.integers(0, 3_000), min_size=1, max_size=40), min_size=1, max_size=6),
+    st.lists(st.lists(st.integers(0, 3_000), min_size=1, max_size=20), min_size=1, max_size=5),
     st.randoms(use_true_random=False),
 )
 def test_the_archive_is_a_set(store: Engine, shares: list[list[int]], chance: random.Random) -> None:
