@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -41,7 +41,7 @@ class LedgerKey:
         try:
             raw = base64.b64decode(encoded, validate=True)
             key = load_der_public_key(raw[1:])
-        except ValueError as unreadable:
+        except (ValueError, UnsupportedAlgorithm) as unreadable:
             raise Unusable("The key of the ledger must be a line NAME+ID+BASE64.") from unreadable
         self.id = hashlib.sha256(raw[1:]).digest()[:_KEY_ID_BYTES]
         if raw[:1] != _ECDSA_SHA256 or not isinstance(key, ec.EllipticCurvePublicKey) or identifier != self.id.hex():

@@ -1,6 +1,8 @@
 """Receipts say who signed which hash when and what became of the key, offline; no byte of one can be changed."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import subprocess
 import sys
@@ -18,9 +20,10 @@ from commands import BIN, run
 from composed import composed
 from intaglio.clock import ManualClock
 from intaglio.database.engine import reading
-from intaglio.errors import Conflict, NotFound
+from intaglio.errors import Conflict, Malformed, NotFound
 from intaglio.ledger import tree
 from intaglio.ledger.entry import Event
+from intaglio.ledger.head import read_key
 from intaglio.revocation.archiving import archive_ended
 from intaglio.service import receipts
 from intaglio.service.heads import verifying_key
@@ -124,6 +127,44 @@ def test_the_receipt_of_a_certificate_that_is_archived_says_so_and_holds(tmp_pat
     assert "archived" in receipt_text(report)
 
 
+def test_what_failed_after_all_is_not_vouched_for(tmp_path: Path) -> None:
+    """A signature has its entry before the key signs, and another when it could not, or nobody got it."""
+    home = small_home(tmp_path / "home")
+
+    def events(kind: str, *requests: str) -> list[Event]:
+        details = {"digest": DIGEST.value.hex(), "credential": "c"}
+        return [
+            Event(datetime.now(UTC), kind, "account", "one" if request != "r3" else "many", request, details)
+            for request in requests
+        ]
+
+    async def write() -> None:
+        async with composed(home) as (service, heads):
+            made = events("signature.made", "r1", "r2", *["r3"] * 1001)
+            unheard = [Event(datetime.now(UTC), "response.undelivered", "account", None, "r2")]
+            await service.engine.commits.write(
+                lambda c: service.engine.chain.append(c, [*made, *events("signature.failed", "r1"), *unheard])
+            )
+            await heads.sign(datetime.now(UTC))
+
+    asyncio.run(write())
+    try:
+        with reading(home.engine) as connection:
+            rows = connection.exec_driver_sql(
+                "SELECT request_id, chain, sequence FROM ledger WHERE reference = 'one' AND kind = 'signature.made'"
+            )
+            places = {request: f"{chain}/{sequence}" for request, chain, sequence in rows}
+        for about in (places["r1"], "r1"):
+            assert verify_receipt(prove(home, about), key=key(home)).signed == ()
+        for about in (places["r2"], "r2", "one"):
+            (signed,) = verify_receipt(prove(home, about), key=key(home)).signed
+            assert signed.undelivered
+        with pytest.raises(Conflict, match="More than 1000"):
+            prove(home, "many")
+    finally:
+        home.close()
+
+
 def test_a_time_stamp_has_a_receipt_by_its_serial_number(home: Home, identity: str) -> None:
     assert identity
     with reading(home.engine) as connection:
@@ -189,10 +230,28 @@ def test_proofs_hold_each_on_its_own(home: Home, identity: str) -> None:
     assert "time-stamp" in str(reason(stamps=[replaced(receipt.stamps[0], token=bytes(token))]))
 
 
+def test_what_is_no_key_is_refused_in_a_sentence(home: Home, identity: str, tmp_path: Path) -> None:
+    name, _, encoded = key(home).strip().split("+", 2)
+    raw = base64.b64decode(encoded)
+    # The last arc of P-256 in place of a curve that nobody knows.
+    other = raw.replace(bytes.fromhex("2a8648ce3d030107"), bytes.fromhex("2a8648ce3d030166"))
+    assert other != raw
+    line = f"{name}+{hashlib.sha256(other[1:]).hexdigest()[:8]}+{base64.b64encode(other).decode()}"
+    with pytest.raises(Malformed):
+        read_key(line)
+    with pytest.raises(Unusable):
+        verify_receipt(prove(home, identity), key=line)
+    (tmp_path / "key").write_bytes(b"\xff\x00\xfe")
+    done = run(BIN / "intaglio", "ledger", "verify", "--key", tmp_path / "key", "--home", home.path, check=False)
+    assert (done.returncode, b"cannot be read" in done.stderr, b"Traceback" in done.stderr) == (1, True, False)
+
+
 def test_what_is_unknown_or_not_in_the_tree_has_none(home: Home, identity: str) -> None:
     assert identity
     with pytest.raises(NotFound):
         prove(home, "main/100000")
+    with pytest.raises(NotFound):
+        prove(home, "main/99999999999999999999")
     with pytest.raises(Conflict, match="not in the tree yet"):
         prove(home, "late")
 

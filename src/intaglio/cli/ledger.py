@@ -82,7 +82,7 @@ def verify(
 ) -> None:
     """Check every entry, the tree and every signed head; names the first entry or head that does not hold."""
     opened = open_home(home)
-    known = verifying_key(opened) if key is None else read_key(key.read_text(encoding="utf-8"))
+    known = verifying_key(opened) if key is None else read_key(key.read_text(encoding="utf-8", errors="replace"))
     outside = None if not heads else chain.from_iterable(map(kept, heads))
     with reading(opened.engine, patient=True) as connection:
         found = examine(connection, known, outside, _progress(), judge(opened))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -61,7 +61,7 @@ def read_key(text: str) -> VerifyingKey:
         raw = base64.b64decode(encoded, validate=True)
         found = VerifyingKey(name, raw[1:])
         known = load_der_public_key(found.key)
-    except (ValueError, binascii.Error) as error:
+    except (ValueError, UnsupportedAlgorithm) as error:
         raise Malformed("The key of the ledger cannot be read.", {"key": "must be NAME+ID+BASE64"}) from error
     p256 = isinstance(known, ec.EllipticCurvePublicKey) and isinstance(known.curve, ec.SECP256R1)
     if raw[:1] != _ECDSA_SHA256 or not p256 or found.id.hex() != identifier or not name:

@@ -1,6 +1,6 @@
 """Appending to the ledger and reading it back."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -191,6 +191,19 @@ def of_request(connection: Connection, request_id: str) -> list[Recorded]:
     """Return the entries of a request, oldest first; there is no index for it, so the whole ledger is read."""
     query = select(ledger).where(ledger.c.request_id == request_id).order_by(ledger.c.at, ledger.c.sequence)
     return [Recorded(*row) for row in connection.execute(query)]
+
+
+def following(
+    connection: Connection, chain: str, sequence: int, request_ids: Collection[str], kinds: Collection[str]
+) -> list[Recorded]:
+    """Return the entries of some requests and kinds behind a place: the chain is read from there, there is no index."""
+    query = select(ledger).where(
+        ledger.c.chain == chain,
+        ledger.c.sequence > sequence,
+        ledger.c.kind.in_(kinds),
+        ledger.c.request_id.in_(request_ids),
+    )
+    return [Recorded(*row) for row in connection.execute(query.order_by(ledger.c.sequence))]
 
 
 def between(connection: Connection, chain: str, first: int, last: int) -> Iterator[Recorded]:

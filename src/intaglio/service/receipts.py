@@ -23,6 +23,10 @@ from intaglio.service.home import Home
 FORMAT = "intaglio-receipt/1"
 # Of one identity; a signature's own receipt is by its request.
 _MOST_ENTRIES = 1000
+# What takes back that something was made, or that somebody has it: written later, by the process that made it.
+_TAKES_BACK = ("signature.failed", "timestamp.failed", "response.undelivered")
+# More digits than the number of an entry has.
+_TOO_LONG = 19
 
 
 class Proven(msgspec.Struct, frozen=True):
@@ -103,13 +107,19 @@ def written(receipt: Receipt) -> bytes:
 def _found(connection: Connection, about: str) -> list[Recorded]:
     """Return the entries about something, and those that tell what became of the key that signed."""
     chain, _, sequence = about.rpartition("/")
-    if chain and sequence.isdecimal():
+    if chain and sequence.isdecimal() and len(sequence) < _TOO_LONG:
         one = writer.at_place(connection, chain, int(sequence))
         found = [] if one is None else [one]
     else:
-        found = writer.referring(connection, about, _MOST_ENTRIES) or writer.of_request(connection, about)
+        found = writer.referring(connection, about, _MOST_ENTRIES + 1) or writer.of_request(connection, about)
+    if len(found) > _MOST_ENTRIES:
+        raise Conflict(
+            f"More than {_MOST_ENTRIES} entries are about it.",
+            {"id": "is about too many: ask by request or CHAIN/NUMBER"},
+        )
     if not found:
         raise NotFound("There is no entry about it.", {"id": "not found: an identity, request, time-stamp or entry"})
+    found += _taken_back(connection, found)
     identities = {one.reference for one in found if one.kind.startswith(("signature.", "identity.")) and one.reference}
     for identity in sorted(identities):
         created = writer.entries(connection, identity, "identity.created")
@@ -120,6 +130,18 @@ def _found(connection: Connection, about: str) -> list[Recorded]:
     if any(not one.body for one in found):
         raise Conflict("What it said was removed from the ledger.", {"id": "is in a file that was exported before"})
     return list({(one.chain, one.sequence): one for one in found}.values())
+
+
+def _taken_back(connection: Connection, found: Iterable[Recorded]) -> Iterable[Recorded]:
+    """Yield what tells that one of these failed after all, or that its answer reached nobody."""
+    requests: dict[str, set[str]] = {}
+    begin: dict[str, int] = {}
+    for one in found:
+        if one.kind in {"signature.made", "timestamp.made"} and one.request_id is not None:
+            requests.setdefault(one.chain, set()).add(one.request_id)
+            begin[one.chain] = min(one.sequence, begin.get(one.chain, one.sequence))
+    for chain, ids in requests.items():
+        yield from writer.following(connection, chain, begin[chain], ids, _TAKES_BACK)
 
 
 def _details(entry: Recorded) -> dict[str, Any]:
