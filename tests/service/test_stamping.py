@@ -7,6 +7,7 @@ import sqlite3
 import tracemalloc
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
@@ -23,6 +24,8 @@ from intaglio.pki.hierarchy import Hierarchy
 from intaglio.service.heads import verifying_key
 from intaglio.service.home import Home, open_home
 from intaglio.service.stamping import due, imprint, judge, stamp, stamp_heads
+from intaglio.timestamping import token
+from intaglio.timestamping.tsp import sha256_imprint
 from onboarded import small_home
 
 SOON, LATER = timedelta(seconds=30), timedelta(minutes=2)
@@ -141,6 +144,58 @@ def test_openssl_verifies_the_stamp_on_a_head(path: Path, tmp_path: Path) -> Non
         assert run(*command, "-digest", imprint("x").hex(), check=False).returncode != 0
 
 
+def oldest(path: Path) -> tuple[int, bytes]:
+    database = sqlite3.connect(path / "intaglio.db")
+    size, made = database.execute("SELECT size, token FROM ledger_stamps ORDER BY size LIMIT 1").fetchone()
+    return int(size), bytes(made)
+
+
+def another(path: Path, authority: str, *, serial: int = 0, later: timedelta = timedelta(0)) -> bytes:
+    """Return a good token over the same note, as who has an authority stamp it gets: anybody, at the public /tsa."""
+    made = token.opened(oldest(path)[1])
+
+    async def asked() -> bytes:
+        async with composed(home) as (service, _):
+            stamper = service.engine.authorities[authority]
+            return stamper.stamp(sha256_imprint(made.imprint), made.serial + serial, made.time + later)
+
+    home = open_home(path)
+    found = asyncio.run(asked())
+    home.close()
+    assert token.opened(found).imprint == made.imprint
+    return found
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        {"authority": "tsa", "serial": 1},
+        {"authority": "tsa", "later": timedelta(milliseconds=1)},
+        {"authority": "test-tsa"},
+        "UPDATE ledger_stamps SET at = at + 1 WHERE size = {first}",
+        "UPDATE ledger_stamps SET authority = 'zzz' WHERE size = {first}",
+        "UPDATE ledger_stamps SET size = {first}, authority = 'zzz', token = {token} WHERE size != {first}",
+    ],
+)
+def test_a_stamp_is_the_one_that_its_entry_tells_of(path: Path, tmp_path: Path, attack: str | dict[str, Any]) -> None:
+    path = Path(shutil.copytree(path, tmp_path / "home"))
+    size, made = oldest(path)
+    # The control, below: the same one made anew is as good as it.
+    again = another(path, "tsa")
+    database = sqlite3.connect(path / "intaglio.db")
+    if isinstance(attack, str):
+        database.execute(attack.format(first=size, token=f"x'{made.hex()}'"))
+    else:
+        database.execute("UPDATE ledger_stamps SET token = ? WHERE size = ?", (another(path, **attack), size))
+    database.commit()
+    with pytest.raises(Conflict, match=f"on the head of size {size} does not hold"):
+        examined(path)
+    if isinstance(attack, dict):
+        database.execute("UPDATE ledger_stamps SET token = ? WHERE size = ?", (again, size))
+        database.commit()
+        assert examined(path).stamps == 2
+
+
 def test_stamps_are_verified_with_the_ledger(path: Path) -> None:
     found = examined(path)
     assert (found.stamps, found.entries) == (2, found.leaves)
@@ -150,8 +205,8 @@ def test_stamps_are_verified_with_the_ledger(path: Path) -> None:
     changed = bytearray(tokens[first])
     changed[-1] ^= 1
     # On another head, and not what was signed.
-    for token in (tokens[second], bytes(changed), b""):
-        database.execute("UPDATE ledger_stamps SET token = ? WHERE size = ?", (token, first))
+    for wrong in (tokens[second], bytes(changed), b""):
+        database.execute("UPDATE ledger_stamps SET token = ? WHERE size = ?", (wrong, first))
         database.commit()
         with pytest.raises(Conflict, match=f"on the head of size {first} does not hold"):
             examined(path)

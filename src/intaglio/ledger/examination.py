@@ -153,11 +153,12 @@ def examine(
     key: VerifyingKey | None,
     outside: Iterable[Outside] | None = None,
     tell: Callable[[int], None] = lambda _: None,
-    judge: Callable[[Stamp, str], None] = lambda _stamp, _note: None,
+    judge: Callable[[Connection, Stamp, str], None] = lambda _connection, _stamp, _note: None,
 ) -> Examined:
     """Check everything; raises `Conflict` naming the first entry or head that does not hold.
 
-    `judge` raises `Malformed` for a time-stamp that does not hold, or is not on the head of this note.
+    `judge` raises `Malformed` for a time-stamp that does not hold, is not on the head of this note, or not the one that
+    its entry tells of.
     `tell` is called now and then with the number of entries that held so far.
     """
     work = _Examination(connection, key, tell)
@@ -175,7 +176,7 @@ def examine(
     )
 
 
-def _check_stamps(connection: Connection, judge: Callable[[Stamp, str], None], told: int) -> int:
+def _check_stamps(connection: Connection, judge: Callable[[Connection, Stamp, str], None], told: int) -> int:
     """Hold every stamp against its head, and their number against what entries tell; return how many there were."""
     count = 0
     for stamp in stamps.every(connection):
@@ -184,7 +185,7 @@ def _check_stamps(connection: Connection, judge: Callable[[Stamp, str], None], t
         if head is None:
             raise Conflict(f"{name} is there, and the head is missing", {"head": f"of size {stamp.size} is missing"})
         try:
-            judge(stamp, head.note)
+            judge(connection, stamp, head.note)
         except Malformed as error:
             raise Conflict(f"{name} does not hold", error.fields) from error
         count += 1

@@ -12,11 +12,10 @@ from sqlalchemy import Connection
 
 from intaglio.errors import Malformed, ProviderUnavailable
 from intaglio.ledger import outside, stamps, tree
-from intaglio.ledger.entry import Event
-from intaglio.ledger.stamps import STAMPED, Stamp
+from intaglio.ledger.stamps import Stamp
 from intaglio.ledger.tree import Signed
 from intaglio.service.home import Home
-from intaglio.service.stamping import foreign_roots, imprint
+from intaglio.service.stamping import entry_of, foreign_roots, imprint
 from intaglio.signing.engine import Engine
 from intaglio.timestamping import token, tsp
 
@@ -128,9 +127,7 @@ async def _stamp(home: Home, engine: Engine, elsewhere: Elsewhere, url: str, hea
     except Malformed as error:
         raise ProviderUnavailable(f"{url} gave no stamp that holds: {error.fields}") from error
     made = Stamp(head.size, url, now, der)
-    details = {"tsa": url, "size": head.size, "imprint": digest.hex(), "time": found.time}
-    # Serial numbers of others are of any length up to 160 bits, and may be negative where they are wrong.
-    event = Event(now, STAMPED, reference=f"{found.serial:x}"[:64], details=details)
+    event = entry_of(made, found)
 
     def write(connection: Connection) -> None:
         stamps.add(connection, made)

@@ -4,13 +4,13 @@ import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 
+import msgspec
 from cryptography import x509
 from sqlalchemy import Connection
 
 from intaglio.errors import ClockUntrusted, Conflict, IntaglioError, IssuanceRefused, Malformed
-from intaglio.ledger import outside, stamps, tree
+from intaglio.ledger import outside, stamps, tree, writer
 from intaglio.ledger.entry import Event
 from intaglio.ledger.stamps import STAMPED, Stamp
 from intaglio.ledger.tree import Signed
@@ -73,13 +73,11 @@ async def stamp(home: Home, engine: Engine, head: Signed, now: datetime) -> None
     """
     engine.trust.check(now)
     tsa, serial = engine.stamping(Hierarchy.PRODUCTION), engine.stamps.serial()
-    digest = imprint(head.note)
     # Not before what has left any process until now.
     time = max(now, await engine.commits.read(engine.stamps.latest))
-    der = await engine.lanes.run(engine.authorities[tsa].stamp, sha256_imprint(digest), serial, time)
+    der = await engine.lanes.run(engine.authorities[tsa].stamp, sha256_imprint(imprint(head.note)), serial, time)
     made = Stamp(head.size, tsa, now, der)
-    details = {"tsa": tsa, "size": head.size, "imprint": digest.hex()}
-    event = Event(now, STAMPED, reference=f"{serial:x}", details=details)
+    event = entry_of(made, token.opened(der))
 
     def write(connection: Connection) -> None:
         (outcome,) = engine.spending.stamp(connection, [event])
@@ -91,24 +89,40 @@ async def stamp(home: Home, engine: Engine, head: Signed, now: datetime) -> None
     await outside.keep(home.path / home.settings.ledger.heads, made)
 
 
-def judge(home: Home) -> Callable[[Stamp, str], None]:
-    """Return what raises `Malformed` unless a stamp is over a head's note, and by an authority under a root here."""
-    ours = roots(home.path)
+def entry_of(made: Stamp, found: token.Token) -> Event:
+    """Return what is recorded of a stamp: enough to know it from any other that its authority may make."""
+    details = {"tsa": made.authority, "size": made.size, "imprint": found.imprint.hex(), "time": found.time}
+    # Serial numbers of others are of any length up to 160 bits, and may be negative where they are wrong.
+    return Event(made.at, STAMPED, reference=f"{found.serial:x}"[:64], details=details)
+
+
+def judge(home: Home) -> Callable[[Connection, Stamp, str], None]:
+    """Return what raises `Malformed` unless a stamp holds.
+
+    It is over a head's note, by an authority under a root of production here, or for foreign ones under one of theirs,
+    and the one that its entry tells of.
+    """
+    ours = roots(home)
     foreign = foreign_roots(home)
 
-    def check(made: Stamp, note: str) -> None:
+    def check(connection: Connection, made: Stamp, note: str) -> None:
         found = token.opened(made.token)
         if found.imprint != imprint(note):
             raise Malformed("The time-stamp is over another head.", {"stamp": "has another imprint"})
         token.check_chain(found, foreign if "://" in made.authority else ours)
+        event = entry_of(made, found)
+        details = msgspec.to_builtins(event.details)
+        told = writer.entries(connection, event.reference or "", STAMPED)
+        if not any(one.at == made.at and msgspec.json.decode(one.body)["details"] == details for one in told):
+            raise Malformed("The time-stamp is not on record.", {"stamp": "no entry tells of this one"})
 
     return check
 
 
-def roots(home: Path) -> Sequence[x509.Certificate]:
-    """Return the certificates of this home's roots."""
-    found = [x509.load_pem_x509_certificate(path.read_bytes()) for path in sorted((home / "pki").glob("*.crt"))]
-    return [one for one in found if one.issuer == one.subject]
+def roots(home: Home) -> Sequence[x509.Certificate]:
+    """Return the certificates of the roots of production."""
+    members = (one for one in home.roster().authorities if one.profile == "root" and not one.test)
+    return [home.certificate(one.name) for one in members]
 
 
 def foreign_roots(home: Home) -> Sequence[x509.Certificate]:
