@@ -4,8 +4,10 @@ import base64
 import shutil
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -234,6 +236,40 @@ def test_an_nginx_that_asks_for_certificates_and_checks_none_lets_nobody_in(
 def test_what_the_public_may_ask_is_asked_through_nginx(ports: tuple[int, int]) -> None:
     answer = httpx.get(f"http://127.0.0.1:{ports[1]}/readyz")
     assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+
+
+class _Full(BaseHTTPRequestHandler):
+    """A node that has no place for whoever asks for `/full`."""
+
+    def do_GET(self) -> None:
+        self.send_response(503 if self.path == "/full" else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_who_asks_for_too_much_takes_the_node_from_nobody_else(
+    fronted: Served, front_port: int, tmp_path: Path
+) -> None:
+    nodes = [ThreadingHTTPServer(("127.0.0.1", 0), _Full) for _ in range(2)]
+    for node in nodes:
+        threading.Thread(target=node.serve_forever, daemon=True).start()
+    site, public = free_port(), free_port()
+    both = "".join(f"    server 127.0.0.1:{node.server_port} max_fails=1 fail_timeout=5s;\n" for node in nodes)
+    changed = changes(fronted, front_port, site, public)
+    del changed["server 192.0.2.11:8080"]
+    changed["    server 192.0.2.11:8080 max_fails=1 fail_timeout=5s;\n"] = both
+    made = nginx(tmp_path / "nginx", rendered("nginx/terminating.conf", changed), site, public)
+    try:
+        found = [httpx.get(f"http://127.0.0.1:{public}/{path}").status_code for path in ("full", "full", "else")]
+    finally:
+        made.end()
+        for node in nodes:
+            node.shutdown()
+            node.server_close()
+    assert found == [503, 503, 200]
 
 
 def test_a_node_that_is_away_is_told_apart_from_one_that_does_not_answer(

@@ -66,3 +66,14 @@ def test_nobody_is_there_to_be_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_command_beside_the_unit_is_a_sound_script() -> None:
     run("sh", "-n", DEPLOY / "systemd/intaglio-command")
+
+
+def test_the_command_is_kept_from_core_files_and_swap(tmp_path: Path) -> None:
+    said = tmp_path / "systemd-run"
+    said.write_text('#!/bin/sh\necho "$@"\n')
+    said.chmod(0o755)
+    path = f"{tmp_path}:/usr/bin:/bin"
+    told = run("env", f"PATH={path}", "sh", DEPLOY / "systemd/intaglio-command", "account", "list").stdout.decode()
+    options, _, command = told.partition(" -- ")
+    assert command == "/opt/intaglio/.venv/bin/intaglio account list\n"
+    assert {f"--property={one}" for one in ("LimitCORE=0", "MemorySwapMax=0", "UMask=0077")} <= set(options.split())

@@ -42,6 +42,7 @@ WRONG = [
     REQUEST,
     b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 443 " + b"x" * 200,
     b"PROXY TCP4 elsewhere 192.0.2.1 4711 443\r\n",
+    b"PROXY TCP6 fe80::7%of-my-choice 2001:db8::1 4711 443\r\n",
     b"PROXY UDP4 192.0.2.7 192.0.2.1 4711 443\r\n",
     b"PROXY TCP4 192.0.2.7 192.0.2.1 443\r\n",
     binary(0x11, 0x11, bytes(12)),
@@ -137,4 +138,5 @@ def test_the_last_address_that_was_forwarded_counts_and_only_from_a_peer() -> No
     assert address([b"192.0.2.7"], None) is None
     assert address([b"192.0.2.7"], "127.0.0.9") == ("127.0.0.9", 1)
     assert address([b"unknown"], "127.0.0.2") == ("127.0.0.2", 1)
+    assert address([b"fe80::7%of-my-choice"], "127.0.0.2") == ("127.0.0.2", 1)
     assert address([], "127.0.0.2") == ("127.0.0.2", 1)

@@ -26,6 +26,16 @@ def within(address: str, networks: Networks) -> bool:
     return any(found in network for network in networks)
 
 
+def plain_address(text: str) -> str:
+    """Return an address as it is written for everybody; raises `ValueError` for one with a zone (`fe80::1%x`).
+
+    A zone is text that whoever sends it chooses: it would make many addresses of one.
+    """
+    if "%" in text:
+        raise ValueError("an address with a zone")
+    return str(ip_address(text))
+
+
 def byte_sequence(value: bytes) -> bytes:
     """Return the DER of `Client-Cert` as RFC 9440 §2.1 has it: a byte sequence of RFC 8941 §3.3.5."""
     if len(value) < 2 or not value.endswith(b":"):
@@ -98,7 +108,7 @@ def _take_address(scope: Any) -> None:
     if not sent:
         return
     try:
-        address = ip_address(sent[-1].rpartition(b",")[2].strip().decode("ascii"))
+        address = plain_address(sent[-1].rpartition(b",")[2].strip().decode("ascii"))
     except ValueError:
         return
-    scope["client"] = (str(address), 0)
+    scope["client"] = (address, 0)

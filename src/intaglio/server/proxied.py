@@ -7,6 +7,8 @@ import asyncio
 import socket
 from ipaddress import ip_address
 
+from intaglio.api.front import plain_address
+
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _LONGEST_LINE = 107
 # Addresses and extensions of version 2; more than any proxy sends.
@@ -61,7 +63,7 @@ async def _line(connection: socket.socket, begin: bytes) -> tuple[str, int] | No
         case ["PROXY", "UNKNOWN", *_]:
             return None
         case ["PROXY", "TCP4" | "TCP6", source, _, port, _]:
-            return str(ip_address(source)), int(port)
+            return plain_address(source), int(port)
     raise ValueError("not version 1")
 
 
