@@ -1,9 +1,12 @@
 """What is more than the service can do is refused at once, and by whom it comes; nobody else is kept out."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -11,8 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from intaglio.api.admission import Places
+from composed import composed
+from intaglio.api.admission import Admission, Places
+from intaglio.api.gate import Gate
+from intaglio.api.peer import CLIENT_CERTIFICATE
 from intaglio.database.engine import open_engine
+from intaglio.ledger.refusals import MOST_OF_ONE
+from onboarded import small_home
 from served import JOHN_DOE, Partner, Served, make_partner, small_service, tls
 
 MOST = 9
@@ -55,6 +63,53 @@ def partners(service: Served, tmp_path_factory: pytest.TempPathFactory) -> Itera
     yield made
     for one in made:
         one.client.close()
+
+
+def test_a_network_of_ipv6_is_one_source(tmp_path: Path) -> None:
+    """Of places and of refusals, whichever of its addresses it comes from; an address of IPv4 is one."""
+    home = small_home(tmp_path / "home")
+
+    async def walk() -> None:
+        async with composed(home) as (service, _):
+            let_in: list[str] = []
+            over = asyncio.Event()
+
+            async def wait(scope: Any, _receive: Any, _send: Any) -> None:
+                let_in.append(scope["client"][0])
+                await over.wait()
+
+            async def ignore(_: Any) -> None:
+                pass
+
+            doors = Admission(wait, service)
+            gate = Gate(doors, service, json_only=True)
+
+            def ask(door: Any, method: str, peer: str) -> asyncio.Task[None]:
+                scope: dict[str, Any] = {
+                    "type": "http",
+                    "method": method,
+                    "path": "/x",
+                    "headers": [],
+                    "client": (peer, 1),
+                }
+                scope |= {"state": {"request_id": "r"}, "extensions": {CLIENT_CERTIFICATE: {"certificate": None}}}
+                return asyncio.create_task(door(scope, ignore, ignore))
+
+            most = home.settings.limits.in_flight
+            inside = [ask(doors, "GET", f"2001:db8::{number:x}:1") for number in range(most)]
+            inside += [ask(doors, "GET", one) for one in ("2001:db8:0:1::1", "::ffff:192.0.2.1", "192.0.2.2")]
+            await asyncio.sleep(0)
+            assert len(let_in) == 2 * most // 3 + 1 + 3
+            over.set()
+            await asyncio.gather(*inside)
+
+            await asyncio.gather(*(ask(gate, "POST", f"2001:db8::{one:x}:1") for one in range(MOST_OF_ONE + 5)))
+            await asyncio.gather(*(ask(gate, "POST", f"::ffff:192.0.2.{one}") for one in range(9)))
+            [event] = service.refusals.summaries(service.engine.clock.now(), all_of_them=True)
+            assert (event.details["count"], event.details["peer"]) == (5, "2001:db8::/64")
+
+    asyncio.run(walk())
+    home.close()
 
 
 def test_while_the_store_is_slow_most_are_refused_at_once_and_others_are_let_in(

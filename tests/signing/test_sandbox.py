@@ -1,6 +1,7 @@
 """A test account's clock: what it moves ends as it would have, what it leaves behind is gone, production has none."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,8 @@ from sqlalchemy import Connection, event, select, update
 from intaglio.accounts import onboarding
 from intaglio.accounts import sandbox as register
 from intaglio.accounts.kinds import Kind
-from intaglio.accounts.quota import quotas
+from intaglio.accounts.quota import Resource, quotas
+from intaglio.accounts.rates import rate
 from intaglio.accounts.sandbox import MOST_AHEAD, Failure, forced_failures, sandboxes
 from intaglio.accounts.sessions import Caller
 from intaglio.clock import ManualClock
@@ -287,6 +289,31 @@ def test_what_is_to_fail_so_often_does_so_exactly_however_many_ask_at_once(home:
             with reading(home.engine) as connection:
                 assert len(latest(connection, most=20, kind="failure.forced")) == 7
                 assert len(latest(connection, most=20, kind="timestamp.made")) == 5
+
+    asyncio.run(walk())
+
+
+def test_failures_are_forced_no_faster_than_the_account_may_ask(home: Home) -> None:
+    """Each is a commit and an entry, for which others wait."""
+    account_id = caller(home).account.id
+    with transaction(home.engine) as connection:
+        register.force(connection, account_id, {Failure.RATE_LIMITED: None})
+    who = msgspec.structs.replace(caller(home, account_id), rates=dict.fromkeys(Resource, rate(0.001, 3)))
+
+    async def walk() -> None:
+        async with running(home) as service:
+            for ask in (
+                lambda: stamp_digest(service.engine, who, DIGEST, "r"),
+                lambda: sign_digest(service.engine, who, "0" * 32, DIGEST, "r"),
+                lambda: create_identity(service.engine, who, JOHN_DOE, "r"),
+            ):
+                for _ in range(9):
+                    with pytest.raises(RateLimited):
+                        await ask()
+            with reading(home.engine) as connection:
+                entries = latest(connection, most=99, kind="failure.forced")
+            told = Counter(msgspec.json.decode(one.body)["details"]["resource"] for one in entries)
+            assert told == {"timestamps": 3, "signatures": 3, "identities": 3}
 
     asyncio.run(walk())
 

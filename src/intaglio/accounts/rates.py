@@ -8,6 +8,7 @@ spent by one statement (`quota`); what a process knows of it beside that (`Limit
 
 import math
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv6Address, ip_address
 
 import msgspec
 
@@ -59,6 +60,19 @@ def room(found: Rate, tat: int, now: int) -> int:
 def over(what: str, found: Rate, wait: int) -> RateLimited:
     """Return the refusal of who has to wait for so many nanoseconds."""
     return RateLimited(what, found.burst, math.ceil(found.window / SECOND), math.ceil(wait / SECOND))
+
+
+def network(peer: str) -> str:
+    """Return by what an address is counted: who has one of IPv6 has all of its 64-bit network."""
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return peer
+    if not isinstance(address, IPv6Address):
+        return peer
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
 
 
 class Limits:

@@ -8,6 +8,7 @@ import logging
 import time
 from typing import Any
 
+from intaglio.accounts.rates import network
 from intaglio.api import problems
 from intaglio.api.direct import read_body
 from intaglio.api.peer import CLIENT_CERTIFICATE
@@ -90,10 +91,10 @@ class Admission:
             places.leave(source)
 
     def _source(self, scope: Any) -> str:
-        """Return for whom a place is taken: the account where it is known, the certificate, or the address."""
+        """Return for whom a place is taken: the account where it is known, the certificate, or the address's."""
         certificate = scope.get("extensions", {}).get(CLIENT_CERTIFICATE, {}).get("certificate")
         if certificate is None:
-            return str((scope.get("client") or ("",))[0])
+            return network((scope.get("client") or ("",))[0])
         return self._sessions.account_of(certificate.sha256) or str(certificate.sha256)
 
     def _warn(self) -> None:

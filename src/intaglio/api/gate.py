@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
+from intaglio.accounts.rates import network
 from intaglio.api import problems
 from intaglio.api.peer import CLIENT_CERTIFICATE, Gone
 from intaglio.errors import IntaglioError
@@ -118,7 +119,7 @@ class Gate:
         account = state.get("account")
         certificate = scope["extensions"][CLIENT_CERTIFICATE]["certificate"]
         peer = (scope.get("client") or ("",))[0]
-        if not self._service.refusals.alone(Source(account, peer), status, now):
+        if not self._service.refusals.alone(Source(account, network(peer)), status, now):
             return
         await self._service.record(
             Event(

@@ -21,7 +21,7 @@ _OTHERS = "others"
 
 
 class Source(msgspec.Struct, frozen=True):
-    """Who was refused: the address that it came from, and the account where one is known."""
+    """Who was refused: the address that it came from, of IPv6 its network, and the account where one is known."""
 
     account_id: str | None
     peer: str

@@ -1,9 +1,8 @@
 """Use case: log in, that is exchange an API key and its secret for a token."""
 
-from ipaddress import IPv6Address, ip_address
-
 from intaglio.accounts.credentials import ClientCertificate
 from intaglio.accounts.quota import Resource
+from intaglio.accounts.rates import network
 from intaglio.accounts.sessions import Sessions
 from intaglio.errors import Unauthenticated
 from intaglio.ledger.entry import Event
@@ -31,7 +30,7 @@ async def log_in(
     """
     now = engine.clock.now()
     # 1
-    source = _source(certificate, peer)
+    source = f"{certificate.sha256}/{network(peer)}"
     engine.limits.check(source, _FAILED, engine.failed_logins, now)
     # 2
     try:
@@ -45,14 +44,3 @@ async def log_in(
     event = Event(now, "login.made", caller.account.id, caller.credential_id, request_id, details)
     await engine.commits.together(engine.spending.spend, Spent(Resource.LOGINS, caller.account.id, event, rate))
     return token
-
-
-def _source(certificate: ClientCertificate, peer: str) -> str:
-    """Return where a login comes from; who has one address of IPv6 has its 64-bit network."""
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return f"{certificate.sha256}/{peer}"
-    if isinstance(address, IPv6Address):
-        address = IPv6Address(int(address) >> 64 << 64)
-    return f"{certificate.sha256}/{address}"

@@ -35,10 +35,11 @@ async def sign_digest(engine: Engine, caller: Caller, identity_id: str, digest: 
     Who is too fast is refused before all that, and in 3 if it was elsewhere.
     Raises `RateLimited`, `NotFound`, `QuotaSpent` or a `ServiceFault`.
     """
-    if caller.forced:
-        await check_rate(engine, caller, Resource.SIGNATURES, request_id)
     now = engine.clock.now()
     rate = engine.admit(caller, Resource.SIGNATURES, now)
+    if caller.forced:
+        await check_rate(engine, caller, Resource.SIGNATURES, request_id)
+        now = engine.clock.now()
     # 1, 2
     # The account is part of the name, so that another account's identity is simply not found.
     owner = f"{caller.owner}/{identity_id}"

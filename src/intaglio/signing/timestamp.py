@@ -25,13 +25,14 @@ async def stamp_digest(engine: Engine, caller: Caller, digest: Digest, request_i
     Who is too fast is refused before all that, and in 2 if it was elsewhere.
     Raises `RateLimited`, `QuotaSpent` or a `ServiceFault`.
     """
+    now = engine.clock.now()
+    rate = engine.admit(caller, Resource.TIMESTAMPS, now)
     if caller.forced:
         await check_rate(engine, caller, Resource.TIMESTAMPS, request_id)
         await check_means(engine, caller, Resource.TIMESTAMPS, request_id)
+        now = engine.clock.now()
     # 1
-    now = engine.clock.now()
     engine.trust.check(now)
-    rate = engine.admit(caller, Resource.TIMESTAMPS, now)
     time = caller.time(now)
     tsa = engine.stamping(caller.account.hierarchy)
     serial = engine.stamps.serial()
