@@ -143,9 +143,11 @@ def listening() -> Iterator[Callable[..., int]]:
         bind: str = "127.0.0.1",
         proxies: Networks = (),
         handshakes: int = 1000,
+        trusted: Networks = (),
     ) -> int:
         async def opened() -> int:
-            listener = Listener("test", bind, 0, app, limits, _refusal, tls, connections, None, proxies, handshakes)
+            options = (tls, connections, None, proxies, handshakes, trusted)
+            listener = Listener("test", bind, 0, app, limits, _refusal, *options)
             endpoint = Endpoint(listener)
             endpoints.append(endpoint)
             endpoint.open()

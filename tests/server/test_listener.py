@@ -8,19 +8,26 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from intaglio.errors import Conflict
+from intaglio.server.limits import Limits
 from intaglio.server.listener import bind, tls_context
+from intaglio.server.places import source as source_of
 
 Listen = Callable[..., int]
 Process = subprocess.Popen[str]
 
 _GET = b"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+# Two addresses of this machine.
+CLIENT, ELSEWHERE = "127.0.0.1", "127.0.0.9"
 _SERVED = Path(__file__).with_name("served.py")
 
 
@@ -31,10 +38,12 @@ def _client(pki: SimpleNamespace, certificate: Path | None) -> ssl.SSLContext:
     return context
 
 
-def _get(port: int, context: ssl.SSLContext, sent: bytes = _GET) -> tuple[dict[str, Any], ssl.SSLSocket]:
+def _get(
+    port: int, context: ssl.SSLContext, sent: bytes = _GET, *, source: str = CLIENT
+) -> tuple[dict[str, Any], ssl.SSLSocket]:
     """Return what the application told and the closed connection; raises ssl.SSLError and OSError."""
     with (
-        socket.create_connection(("127.0.0.1", port), 5) as raw,
+        socket.create_connection(("127.0.0.1", port), 5, (source, 0)) as raw,
         context.wrap_socket(raw, server_hostname="127.0.0.1") as connection,
     ):
         connection.sendall(sent)
@@ -149,34 +158,121 @@ def test_half_a_handshake_is_cut_off_in_time(mutual: Listen) -> None:
     assert 0.3 < time.monotonic() - began < 1.5
 
 
-def test_handshakes_count_as_connections(pki: SimpleNamespace, mutual: Listen) -> None:
-    port = mutual(connections=1)
-    context = _client(pki, pki.client)
-    with socket.create_connection(("127.0.0.1", port), 5):
+def test_handshakes_count_as_connections(pki: SimpleNamespace, mutual: Listen, quick: Limits) -> None:
+    """The oldest that has not ended gives way, to whoever comes from elsewhere, too."""
+    port = mutual(connections=1, limits=structs.replace(quick, handshake_seconds=20))
+    with socket.create_connection(("127.0.0.1", port), 5) as silent:
         time.sleep(0.1)
-        with pytest.raises(OSError, match=r"EOF|reset|closed"):
-            _get(port, context)
-    time.sleep(0.2)
-    assert _get(port, _client(pki, pki.client))[0]["path"] == "/a"
+        assert _get(port, _client(pki, pki.client), source="127.0.0.9")[0]["path"] == "/a"
+        silent.settimeout(5)
+        assert silent.recv(1) == b""
 
 
-@pytest.mark.parametrize(("handshakes", "paced"), [(10, True), (1000, False)])
-def test_handshakes_begin_as_fast_as_allowed_and_none_is_lost(
-    pki: SimpleNamespace, mutual: Listen, handshakes: int, *, paced: bool
+PACES: list[tuple[dict[str, Any], str, bool]] = [
+    ({"handshakes": 10}, CLIENT, True),
+    ({"handshakes": 1000}, CLIENT, False),
+    ({"handshakes": 10}, ELSEWHERE, False),
+]
+PACES.append(({"handshakes": 10, "trusted": (ip_network("127.0.0.1/32"),)}, CLIENT, False))
+
+
+@pytest.mark.parametrize(("options", "source", "paced"), PACES, ids=["same", "fast", "elsewhere", "trusted"])
+def test_handshakes_begin_as_fast_as_allowed_and_each_address_has_its_turn(
+    pki: SimpleNamespace, mutual: Listen, options: dict[str, Any], source: str, *, paced: bool
 ) -> None:
-    """32 at once and 10 in a second: 20 more take two. The control is a listener that may begin more."""
-    port, context = mutual(handshakes=handshakes), _client(pki, pki.client)
+    """32 at once and 10 in a second: 20 more take two, for the address that they come from alone."""
+    port, context = mutual(connections=256, **options), _client(pki, pki.client)
     began = time.monotonic()
     waiting = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(52)]
     try:
-        context.wrap_socket(waiting[0], server_hostname="127.0.0.1").close()
-        time.sleep(0.2)
-        # Half a second later, the first to be accepted would be closed for their silence.
-        assert _get(port, context)[0]["path"] == "/a"
+        for one in waiting:
+            one.sendall(b"\x16")
+        time.sleep(0.1)
+        assert _get(port, context, source=source)[0]["path"] == "/a"
         assert (time.monotonic() - began > 1.8) == paced
     finally:
         for one in waiting:
             one.close()
+
+
+def test_who_says_nothing_uses_no_turn(pki: SimpleNamespace, mutual: Listen) -> None:
+    port, context = mutual(connections=256, handshakes=5), _client(pki, pki.client)
+    silent = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(60)]
+    began = time.monotonic()
+    assert _get(port, context)[0]["path"] == "/a"
+    assert time.monotonic() - began < 3
+    for one in silent:
+        one.close()
+
+
+def _kept(port: int, source: str, sent: bytes = _GET) -> socket.socket:
+    """Return a connection on which a request was answered, unless nothing was sent."""
+    made = socket.create_connection(("127.0.0.1", port), 5, (source, 0))
+    made.sendall(sent)
+    if sent.endswith(b"\r\n\r\n"):
+        assert made.recv(4096).startswith(b"HTTP/1.1 200")
+    return made
+
+
+def _ended(connection: socket.socket) -> bool:
+    connection.settimeout(0.3)
+    try:
+        return connection.recv(4096) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+def test_when_all_connections_are_open_the_oldest_idle_one_gives_way(listening: Listen, quick: Limits) -> None:
+    port = listening(connections=4, limits=structs.replace(quick, keep_alive_seconds=60, head_seconds=60))
+    keep = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+    # The first is used again, the second has sent half a head, the others nothing at all and a whole request.
+    held = [_kept(port, f"127.0.0.{n}", sent) for n, sent in ((11, keep), (12, b"GET /a HT"), (13, b""), (14, keep))]
+    time.sleep(0.1)
+    held[0].sendall(keep)
+    assert held[0].recv(4096).startswith(b"HTTP/1.1 200")
+    time.sleep(0.6)
+    new = [_kept(port, f"127.0.0.{n}", keep) for n in (15, 16)]
+    assert [_ended(one) for one in held] == [False, True, True, False]
+    for one in (*held, *new):
+        one.close()
+
+
+def test_a_connection_with_a_request_gives_way_to_nobody(
+    listening: Listen, quick: Limits, conversation: Callable[..., bytes]
+) -> None:
+    port = listening(connections=1, limits=quick)
+    with socket.create_connection(("127.0.0.1", port), 5) as busy:
+        busy.sendall(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1")
+        time.sleep(0.1)
+        with suppress(ConnectionResetError):
+            assert conversation(port, _GET) == b""
+        busy.sendall(b"2")
+        assert busy.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def test_one_address_has_a_quarter_of_the_connections(listening: Listen, quick: Limits) -> None:
+    limits = structs.replace(quick, keep_alive_seconds=60)
+    keep = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+    port = listening(connections=8, limits=limits)
+    held = [_kept(port, CLIENT, keep) for _ in range(2)]
+    more = socket.create_connection(("127.0.0.1", port), 5)
+    assert _ended(more)
+    held.append(_kept(port, ELSEWHERE, keep))
+    # What ended makes place.
+    held.pop(0).close()
+    time.sleep(0.1)
+    held.append(_kept(port, CLIENT, keep))
+    front = listening(connections=8, limits=limits, trusted=(ip_network("127.0.0.1/32"),))
+    held += [_kept(front, CLIENT, keep) for _ in range(5)]
+    for one in (*held, more):
+        one.close()
+
+
+def test_of_ipv6_a_network_is_one_address() -> None:
+    assert source_of("2001:db8::1") == source_of("2001:db8::ffff:1:2:3") != source_of("2001:db8:0:1::1")
+    assert source_of("::ffff:192.0.2.1") == source_of("192.0.2.1") != source_of("192.0.2.2")
 
 
 def test_half_a_request_over_tls_is_cut_off_in_time(pki: SimpleNamespace, mutual: Listen) -> None:

@@ -347,12 +347,13 @@ def test_a_refused_upload_can_be_answered(listening: Listen, quick: Limits) -> N
 def test_more_connections_than_allowed_are_refused(listening: Listen, conversation: Converse) -> None:
     port = listening(connections=2)
     with (
-        socket.create_connection(("127.0.0.1", port), 5) as first,
-        socket.create_connection(("127.0.0.1", port), 5) as second,
+        socket.create_connection(("127.0.0.1", port), 5, ("127.0.0.8", 0)) as first,
+        socket.create_connection(("127.0.0.1", port), 5, ("127.0.0.9", 0)) as second,
     ):
         for connection in (first, second):
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert _status(connection.recv(1 << 16)) == 200
+        # Had they been idle for longer, the first would give way.
         with socket.create_connection(("127.0.0.1", port), 5) as third:
             assert third.recv(1) == b""
     time.sleep(0.1)

@@ -127,14 +127,14 @@ async def _listen(
     front = settings.front or FrontSettings()
     api, public, peers = doors.api(service), doors.public_pki(service), _networks(front.peers)
     serving = [
-        (api, context, _networks(front.proxy_protocol)),
-        (Front(public, peers) if peers else public, None, ()),
-        (Front(api, peers if front.socket is None else None, vouches=True), _front_tls(home, chain, front), ()),
+        (api, context, _networks(front.proxy_protocol), ()),
+        (Front(public, peers) if peers else public, None, (), peers),
+        (Front(api, peers if front.socket is None else None, vouches=True), _front_tls(home, chain, front), (), peers),
     ]
     places = zip(_addresses(home), serving, sockets or repeat(None), strict=False)
     listeners = [
-        Listener(*address, app, limits, refuse, tls, most, shared, proxies, settings.limits.handshakes)
-        for address, (app, tls, proxies), shared in places
+        Listener(*address, app, limits, refuse, tls, most, shared, proxies, settings.limits.handshakes, trusted)
+        for address, (app, tls, proxies, trusted), shared in places
     ]
     if settings.metrics.port is not None:
         # Figures are of one process, so each has an address of its own for them.

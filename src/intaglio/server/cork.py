@@ -28,6 +28,10 @@ class Cork:
         self._flush()
         self._transport.close()
 
+    def get_write_buffer_size(self) -> int:
+        """Return the bytes that are held, here or by the transport."""
+        return sum(map(len, self._held)) + self._transport.get_write_buffer_size()
+
     def _flush(self) -> None:
         if self._held:
             held, self._held = self._held, []

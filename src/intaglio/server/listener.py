@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,11 @@ from uvicorn.server import ServerState
 
 from intaglio.api.front import Networks, within
 from intaglio.errors import Conflict
+from intaglio.server.places import Place, Places, source
 from intaglio.server.protocol import LimitedProtocol, Limits, Refusal, protocol
 from intaglio.server.proxied import proxied
 from intaglio.server.tls import failures, tls_context
+from intaglio.server.turns import Turns
 
 __all__ = ["Endpoint", "Listener", "bind", "serve", "tls_context"]
 
@@ -47,7 +48,7 @@ class Listener:
 
     An absolute path to `bind` is a Unix socket. `shared` is a socket that is bound there already, at which other
     processes accept connections, too. Connections from `proxies` begin with a PROXY header. So many TLS `handshakes`
-    begin in a second.
+    begin in a second. Those from `trusted` addresses are for many clients: they have no share and no turn of their own.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Listener:
     shared: socket.socket | None = None
     proxies: Networks = ()
     handshakes: int = 200
+    trusted: Networks = ()
 
 
 def bind(name: str, address: str, port: int) -> socket.socket:
@@ -129,12 +131,13 @@ class Endpoint:
         config.load()
         self._config = config
         self._state = ServerState()
-        self._arrivals: set[asyncio.Task[None]] = set()
+        # The oldest first.
+        self._arrivals: dict[asyncio.Task[None], socket.socket] = {}
+        self._places = Places(listener.connections)
+        self._turns = Turns(listener.handshakes, _HANDSHAKES_AT_ONCE)
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._warned = -_WARNING_SECONDS
         self._draining = False
-        # Until when the handshakes that began are paid for, by the loop's clock.
-        self._paid = 0.0
         # Connections, since it began to listen.
         self.failed_handshakes = 0
         self.turned_away = 0
@@ -197,11 +200,6 @@ class Endpoint:
     def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         for _ in range(self._at_once):
-            wait = self._paid - loop.time() - _HANDSHAKES_AT_ONCE / self._listener.handshakes
-            if wait > 0:
-                # Those that come wait in the kernel: a handshake costs as much as several signatures.
-                self._pause(wait)
-                return
             try:
                 connection, address = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -211,16 +209,34 @@ class Endpoint:
                 self._pause(_PAUSE_SECONDS)
                 return
             if self.busy() >= self._listener.connections:
-                connection.close()
                 self.turned_away += 1
-                self._warn("a connection was refused: as many as allowed are open")
-                continue
-            if self._listener.tls is not None:
-                self._paid = max(self._paid, loop.time()) + 1 / self._listener.handshakes
+                if not self._make_room():
+                    connection.close()
+                    self._warn("a connection was refused: as many as allowed are open")
+                    continue
+                self._warn("the oldest idle connection was closed for a new one: as many as allowed are open")
             connection.setblocking(False)
             arrival = loop.create_task(self._connect(connection, address[0] if address else ""))
-            self._arrivals.add(arrival)
-            arrival.add_done_callback(self._arrivals.discard)
+            self._arrivals[arrival] = connection
+            arrival.add_done_callback(self._arrived)
+
+    def _arrived(self, arrival: asyncio.Task[None]) -> None:
+        self._arrivals.pop(arrival, None)
+
+    def _make_room(self) -> bool:
+        """Cut off a connection without a request, the oldest, or else the oldest whose handshake has not ended."""
+        idle = self._places.make_room()
+        if idle is not None:
+            # Its transport says so only in the loop's next turn.
+            self._state.connections.discard(idle)
+            return True
+        for arrival, connection in self._arrivals.items():
+            del self._arrivals[arrival]
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+            arrival.cancel()
+            return True
+        return False
 
     def _pause(self, seconds: float) -> None:
         """Accept nothing for so long."""
@@ -233,12 +249,24 @@ class Endpoint:
         failed: list[ssl.SSLError] = []
         failures.set(failed)
         told: tuple[str, int] | None = None
+        place: Place | None = None
+        made: LimitedProtocol | None = None
         try:
             if self._listener.proxies and within(peer, self._listener.proxies):
                 told = await proxied(connection, limits.handshake_seconds)
                 peer = told[0] if told else peer
+            if told is not None or not self._trusted(peer):
+                place = self._places.take(source(peer))
+                if place is None:
+                    self.turned_away += 1
+                    self._warn("a connection was refused: its address has as many as one may have")
+                    return
+                if tls is not None:
+                    await _spoken(connection, limits.handshake_seconds)
+                    await self._turns.wait(source(peer))
+            made = self._protocol(told, place)
             await asyncio.get_running_loop().connect_accepted_socket(
-                partial(self._protocol, told),
+                lambda: made,
                 connection,
                 ssl=tls,
                 ssl_handshake_timeout=limits.handshake_seconds if tls else None,
@@ -249,12 +277,21 @@ class Endpoint:
             cause = failed[0] if failed else error
             reason = getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or str(cause)
             _log.info("handshake failed", extra={"listener": self._listener.name, "peer": peer, "reason": reason})
+        finally:
+            if made is None:
+                connection.close()
+            if place is not None and (made is None or made.transport is None):
+                place.leave()
 
-    def _protocol(self, told: tuple[str, int] | None) -> LimitedProtocol:
+    def _trusted(self, peer: str) -> bool:
+        """Return whether many clients come by this address: that of a front, or of whoever may use a Unix socket."""
+        return not peer or within(peer, self._listener.trusted + self._listener.proxies)
+
+    def _protocol(self, told: tuple[str, int] | None, place: Place | None) -> LimitedProtocol:
         made: LimitedProtocol = self._config.http_protocol_class(  # type: ignore[call-arg, assignment]
             config=self._config, server_state=self._state, app_state={}
         )
-        made.told = told
+        made.told, made.places, made.place = told, self._places, place
         return made
 
     def _tell_date(self) -> None:
@@ -266,6 +303,18 @@ class Endpoint:
         if now - self._warned >= _WARNING_SECONDS:
             self._warned = now
             _log.warning(message, extra={"listener": self._listener.name, "connections": self.busy()})
+
+
+async def _spoken(connection: socket.socket, seconds: float) -> None:
+    """Return when the peer has begun its handshake; raises `OSError` if it does not."""
+    loop = asyncio.get_running_loop()
+    spoken = asyncio.Event()
+    loop.add_reader(connection, spoken.set)
+    try:
+        async with asyncio.timeout(seconds):
+            await spoken.wait()
+    finally:
+        loop.remove_reader(connection)
 
 
 def _allow_files(wanted: int) -> None:

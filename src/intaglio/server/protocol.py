@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from intaglio.api.peer import CLIENT_CERTIFICATE, CONNECTION, PeerCertificate
 from intaglio.server.cork import Cork
 from intaglio.server.limits import Limits, fault, field_bytes
+from intaglio.server.places import Place, Places
 from intaglio.server.refusal import Refusal, response
 
 __all__ = ["LimitedProtocol", "Limits", "Refusal", "protocol"]
@@ -38,6 +39,9 @@ class LimitedProtocol(HttpToolsProtocol):
     refusal: ClassVar[Refusal]
     # Address and port of the client, where a proxy that passes TLS through told them.
     told: tuple[str, int] | None = None
+    # The listener's, and this connection's own among those of its address; None for one that is not counted.
+    places: Places
+    place: Place | None = None
 
     def __init__(
         self,
@@ -82,11 +86,15 @@ class LimitedProtocol(HttpToolsProtocol):
         if der:
             self._extensions[CLIENT_CERTIFICATE]["certificate"] = PeerCertificate(der, hashlib.sha256(der).hexdigest())
         self._arm()
+        self.places.rests(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting, and tell the application that runs."""
         self._ended = True
         self._extensions[CONNECTION]["gone"] = True
+        self.places.works(self)
+        if self.place is not None:
+            self.place.leave()
         self._disarm()
         self._cancel_write_deadline()
         self._unset_keepalive_if_required()
@@ -202,6 +210,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._ended = True
             self._disarm()
             return
+        self.places.works(self)
         super().on_headers_complete()
         self._phase = Phase.BODY
         self._body_bytes = self._wire_bytes = self._trailer_bytes = 0
@@ -226,6 +235,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._finished = True
         self._disarm()
         super().on_message_complete()
+        self._rest()
 
     # Responses -----------------------------------------------------------------------------------
 
@@ -243,9 +253,25 @@ class LimitedProtocol(HttpToolsProtocol):
             self._close()
         elif self._phase is not Phase.IDLE and not self._ended:
             self._arm()
+        self._rest()
 
     def _busy(self) -> bool:
         return self._serving is not None and not self._serving.response_complete
+
+    def _rest(self) -> None:
+        """Let the connection go if there are too many, once all that was asked on it is answered."""
+        if not self._busy() and self._phase is not Phase.BODY and not self._ended:
+            self.places.rests(self)
+
+    def unsent(self) -> int:
+        """Return how many bytes of responses wait for the peer to read."""
+        return self.transport.get_write_buffer_size()
+
+    def cut_off(self) -> None:
+        """End at once a connection on which no response is due."""
+        self._ended = True
+        self._disarm()
+        self.transport.abort()
 
     def _keep_alive(self) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
