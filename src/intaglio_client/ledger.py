@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -61,11 +61,11 @@ class LedgerKey:
         text += "\n"
         try:
             origin, size, root, time, end = text.split("\n")
-            at = datetime.fromisoformat(time.removeprefix("time "))
+            at = datetime.fromisoformat(time.removeprefix("time ")).astimezone(UTC)
             head = Head(origin, int(size), base64.b64decode(root, validate=True), at)
             dash, name, encoded = signatures.removesuffix("\n").split(" ")
             signature = base64.b64decode(encoded, validate=True)
-        except ValueError as unreadable:
+        except (ValueError, OverflowError) as unreadable:
             raise NotProven("the head cannot be read") from unreadable
         if end or dash != "—" or name != self.name or origin != self.name or signature[:_KEY_ID_BYTES] != self.id:
             raise NotProven("the head is of another ledger")

@@ -1,26 +1,18 @@
 """Verify a receipt of the ledger, offline: who signed which hash, when, and whether the key is destroyed."""
 
-import asyncio
-import hashlib
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
-from asn1crypto import cms
-from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding
-from pyhanko.sign.validation.errors import SignatureValidationError
-from pyhanko.sign.validation.generic_cms import validate_tst_signed_data
-from pyhanko_certvalidator import ValidationContext
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from intaglio_client.errors import Unusable
-from intaglio_client.evidence import time_stamp
 from intaglio_client.ledger import LedgerKey, NotProven, check_included, entry_hash
-from intaglio_client.receipt_report import Entry, HeadStamp, ReceiptReport, Signed
-from intaglio_client.report import Verdict
+from intaglio_client.receipt_report import Entry, ReceiptReport, Signed
+from intaglio_client.report import Verdict, visible
+from intaglio_client.stamped import Stamped, judged, trusted_root, unproven
 
 FORMAT: Final = "intaglio-receipt/1"
 _KINDS: Final = {"signature.made": "signature", "timestamp.made": "time-stamp", "head.stamped": "time-stamp"}
@@ -33,20 +25,29 @@ class _Proven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     proof: list[str]
 
 
-class _Stamped(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    authority: str
-    token: bytes
-
-
 class _Receipt(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: str
     about: str
     entries: list[_Proven]
     head: str
-    stamps: list[_Stamped]
+    stamps: list[Stamped]
     key: str
     certificates: list[bytes]
     seal: bytes
+
+
+class _Details(msgspec.Struct, frozen=True):
+    """What is told of an identity and of what was signed, as far as it is looked at here."""
+
+    digest: str | None = None
+    imprint: str | None = None
+    credential: str | None = None
+    epoch: str | None = None
+    serial: str | None = None
+    subject: str | None = None
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    verification: dict[str, Any] | None = None
 
 
 def verify_receipt(content: bytes, *, key: str | None = None, roots: Sequence[bytes] = ()) -> ReceiptReport:
@@ -54,28 +55,32 @@ def verify_receipt(content: bytes, *, key: str | None = None, roots: Sequence[by
 
     `key` is the ledger's, a line `NAME+ID+BASE64` that was had from elsewhere; `roots` are trusted certificates (PEM or
     DER), for the signer's certificate and the time-stamps. Without a key, nothing says whose ledger it is, and the
-    verdict is INDETERMINATE at best. Raises `Unusable` for what is no receipt, or a key or root that is none.
+    verdict is INDETERMINATE at best; and so it is if roots are given and no time-stamp leads to one. Raises `Unusable`
+    for what is no receipt, or a key or root that is none.
     """
-    trusted = [_root(one) for one in roots]
+    trusted = [trusted_root(one) for one in roots]
     receipt = _read(content)
     known = LedgerKey(receipt.key if key is None else key)
     try:
         report = _judge(receipt, content, known, trusted)
     except NotProven as error:
         return ReceiptReport(verdict=Verdict.INVALID, reason=str(error), about=receipt.about)
+    except (ValueError, OverflowError, RecursionError, UnsupportedAlgorithm) as error:
+        return ReceiptReport(verdict=Verdict.INVALID, reason=f"it cannot be read: {error}", about=receipt.about)
     if key is None:
         reason = "the ledger's key is known from the receipt alone: give the one that you have from elsewhere (--key)"
         return msgspec.structs.replace(report, verdict=Verdict.INDETERMINATE, reason=reason)
-    return report
+    doubt = unproven(report.time_stamps, trusted)
+    return report if doubt is None else msgspec.structs.replace(report, verdict=Verdict.INDETERMINATE, reason=doubt)
 
 
 def _read(content: bytes) -> _Receipt:
     try:
         receipt = msgspec.json.decode(content, type=_Receipt)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as unreadable:
-        raise Unusable(f"This is not a receipt: {unreadable}") from unreadable
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as unreadable:
+        raise Unusable(f"This is not a receipt: {visible(str(unreadable))}") from unreadable
     if receipt.format != FORMAT:
-        raise Unusable(f"This is not a receipt that can be read here: {receipt.format}")
+        raise Unusable(f"This is not a receipt that can be read here: {visible(receipt.format)}")
     return receipt
 
 
@@ -93,7 +98,7 @@ def _judge(receipt: _Receipt, content: bytes, key: LedgerKey, trusted: list[x509
         previous, proof = _hex(one.previous), [_hex(node) for node in one.proof]
         check_included(entry_hash(previous, one.body.encode()), one.leaf, proof, head)
         entries.append(_entry(one))
-    stamps = tuple(_stamp(one, receipt.head, trusted) for one in receipt.stamps)
+    stamps = tuple(judged(one, receipt.head, trusted) for one in receipt.stamps)
     chain = [_certificate(der) for der in receipt.certificates]
     _check_chain(chain, trusted)
     signed = tuple(_signed(entries, chain))
@@ -121,9 +126,16 @@ def _hex(text: str) -> bytes:
 
 def _entry(one: _Proven) -> Entry:
     try:
-        return msgspec.json.decode(one.body, type=Entry)
-    except msgspec.MsgspecError as unreadable:
+        entry = msgspec.json.decode(one.body, type=Entry)
+        times = [entry.at]
+        if entry.kind in _KINDS or entry.kind == "identity.created":
+            told = msgspec.convert(entry.details, _Details)
+            times += [time for time in (told.not_before, told.not_after) if time is not None]
+        for time in times:
+            time.astimezone(UTC)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as unreadable:
         raise NotProven("an entry cannot be read") from unreadable
+    return entry
 
 
 def _signed(entries: Sequence[Entry], chain: Sequence[x509.Certificate]) -> list[Signed]:
@@ -184,21 +196,13 @@ def _of_signer(birth: Entry | None, chain: Sequence[x509.Certificate]) -> x509.C
     return chain[0]
 
 
-# Certificates and time-stamps ---------------------------------------------------------------------
-
-
-def _root(content: bytes) -> x509.Certificate:
-    try:
-        pem = b"-----BEGIN" in content
-        return x509.load_pem_x509_certificate(content) if pem else x509.load_der_x509_certificate(content)
-    except ValueError as unreadable:
-        raise Unusable(f"The trusted certificate cannot be read: {unreadable}") from unreadable
+# Certificates --------------------------------------------------------------------------------------
 
 
 def _certificate(der: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as unreadable:
+    except (ValueError, x509.InvalidVersion) as unreadable:
         raise NotProven("a certificate cannot be read") from unreadable
 
 
@@ -207,30 +211,7 @@ def _check_chain(chain: Sequence[x509.Certificate], trusted: Sequence[x509.Certi
     for one, above in zip(chain, [*chain[1:], *chain[-1:]], strict=True):
         try:
             one.verify_directly_issued_by(above)
-        except (ValueError, TypeError, InvalidSignature) as error:
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm) as error:
             raise NotProven("the certificates do not form a chain") from error
     if chain and trusted and chain[-1] not in trusted:
         raise NotProven("the signer's certificate leads to no root that is trusted")
-
-
-def _stamp(one: _Stamped, note: str, trusted: Sequence[x509.Certificate]) -> HeadStamp:
-    """Return what a time-stamp on the head says, and whether its authority leads to a trusted root.
-
-    Raises `NotProven` unless it is on the head and signed by the certificate in it.
-    """
-    try:
-        signed = cms.ContentInfo.load(one.token, strict=True)["content"]
-        told = time_stamp("head", signed)
-        held = [each.chosen for each in signed["certificates"]]
-        anchors = [asn1_x509.Certificate.load(each.public_bytes(Encoding.DER)) for each in trusted]
-        context = ValidationContext(
-            trust_roots=anchors, other_certs=held, allow_fetching=False, moment=told.time, revocation_mode="soft-fail"
-        )
-        verdict: Any = asyncio.run(
-            validate_tst_signed_data(signed, context, lambda name: hashlib.new(name, note.encode()).digest())
-        )
-    except (SignatureValidationError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise NotProven(f"the time-stamp of {one.authority} does not hold: {error}") from error
-    if not (verdict["intact"] and verdict["valid"]):
-        raise NotProven(f"the time-stamp of {one.authority} does not hold")
-    return HeadStamp(told.time, told.by, trusted=bool(anchors) and verdict.get("trust_problem_indic") is None)

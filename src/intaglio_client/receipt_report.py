@@ -1,12 +1,12 @@
 """What the verification of a receipt found, as records and as text for a person."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from intaglio_client.report import Verdict
+from intaglio_client.report import Verdict, visible
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ class ReceiptReport(msgspec.Struct, frozen=True):
 
 def receipt_text(report: ReceiptReport) -> str:
     """Return a report for a person."""
-    return "\n".join(_lines(report))
+    return "\n".join(map(visible, _lines(report)))
 
 
 def _lines(report: ReceiptReport) -> Iterator[str]:
@@ -96,15 +96,20 @@ def _lines(report: ReceiptReport) -> Iterator[str]:
         yield f"  entry        {entry.chain}/{entry.sequence}"
     yield "proof"
     yield f"  ledger       {report.ledger}, {report.size} entries, signed {_moment(report.head_at)}"
-    for stamp in report.time_stamps:
-        trust = "" if stamp.trusted else " (no root was given that it leads to)"
-        yield f"  time-stamp   all this was on record at {_moment(stamp.time)}, says {stamp.by}{trust}"
+    yield from stamp_lines(report.time_stamps)
     if not report.time_stamps:
         yield "  time-stamp   none yet: ask for the receipt again in a minute or two"
     if report.archived:
         yield "  certificates archived long after their end: the signer's is in what was signed"
     elif not report.trusted:
         yield "  certificates they form a chain; no root was given to judge it by (--trust)"
+
+
+def stamp_lines(stamps: Iterable[HeadStamp]) -> Iterator[str]:
+    """Yield a line for a person for each time-stamp on the head."""
+    for stamp in stamps:
+        trust = "" if stamp.trusted else " (no root was given that it leads to)"
+        yield f"  time-stamp   all this was on record at {_moment(stamp.time)}, says {stamp.by}{trust}"
 
 
 def _signed(one: Signed) -> Iterator[str]:

@@ -117,6 +117,11 @@ def meaning(indication: str, change: Change, detail: str | None) -> str:
     return f"{sentence} ({detail})" if detail else sentence
 
 
+def visible(line: str) -> str:
+    """Return a line with everything escaped that a terminal would obey or not show: controls, bidi, line breaks."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+
+
 def as_json(report: Report) -> bytes:
     """Return the report as JSON, the verdict over all signatures first."""
     return msgspec.json.format(msgspec.json.encode({"verdict": report.verdict, "signatures": report.signatures}))
@@ -126,7 +131,7 @@ def as_text(report: Report) -> str:
     """Return the report for a person, a few lines for each signature."""
     if not report.signatures:
         return "The document has no signature."
-    return "\n\n".join("\n".join(_lines(each)) for each in report.signatures)
+    return "\n\n".join("\n".join(map(visible, _lines(each))) for each in report.signatures)
 
 
 def _lines(found: SignatureReport) -> Iterator[str]:

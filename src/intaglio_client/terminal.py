@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from intaglio_client.errors import ClientError, Refused, Unusable
-from intaglio_client.report import Verdict
+from intaglio_client.report import Verdict, visible
 
 EXIT_CODES: Final = """Exit codes: 0 done or valid, 1 invalid or not signed, 2 wrong usage or file,
 3 indeterminate, 4 refused by the service, 5 service not reached or not understood."""
@@ -77,7 +77,7 @@ def errors_told() -> Iterator[None]:
 
 def tell(error: ClientError, where: str) -> None:
     """Write an error, and what to do about it, on standard error."""
-    typer.echo(f"{where}{error}", err=True)
+    typer.echo("\n".join(map(visible, f"{where}{error}".split("\n"))), err=True)
     if not isinstance(error, Unusable):
         typer.echo(f"  {error.hint}", err=True)
 

@@ -23,7 +23,7 @@ from intaglio.database.engine import reading
 from intaglio.errors import Conflict, Malformed, NotFound
 from intaglio.ledger import tree
 from intaglio.ledger.entry import Event
-from intaglio.ledger.head import read_key
+from intaglio.ledger.head import Head, key_of, read_key, signed
 from intaglio.revocation.archiving import archive_ended
 from intaglio.service import receipts
 from intaglio.service.heads import verifying_key
@@ -36,7 +36,7 @@ from intaglio.signing.signature import sign_digest
 from intaglio.signing.timestamp import stamp_digest
 from intaglio_client.errors import Unusable
 from intaglio_client.receipt import verify_receipt
-from intaglio_client.receipt_report import receipt_text
+from intaglio_client.receipt_report import ReceiptReport, receipt_text
 from intaglio_client.report import Verdict
 from onboarded import DIGEST, caller, small_home
 from served import JOHN_DOE
@@ -228,6 +228,87 @@ def test_proofs_hold_each_on_its_own(home: Home, identity: str) -> None:
     token = bytearray(receipt.stamps[0].token)
     token[-1] ^= 1
     assert "time-stamp" in str(reason(stamps=[replaced(receipt.stamps[0], token=bytes(token))]))
+
+
+class Ledger:
+    """A ledger of one entry whose owner writes what they like, with a key of their own."""
+
+    def __init__(self) -> None:
+        self.private = ec.generate_private_key(ec.SECP256R1())
+        self.key = key_of("mine", self.private.public_key())
+
+    def sign(self, content: bytes) -> bytes:
+        return self.private.sign(content, ec.ECDSA(hashes.SHA256()))
+
+    def receipt(self, body: bytes, **changes: Any) -> bytes:
+        root = hashlib.sha256(b"\0" + hashlib.sha256(bytes(32) + body).digest()).digest()
+        made = receipts.Receipt(
+            format=receipts.FORMAT,
+            about="one",
+            entries=[receipts.Proven(body.decode(), bytes(32).hex(), 0, [])],
+            head=signed(Head(1, root, datetime.now(UTC)), self.key, self.sign),
+            stamps=[],
+            key=self.key.text,
+            certificates=[],
+        )
+        made = msgspec.structs.replace(made, **changes)
+        seal = self.sign(f"{receipts.FORMAT}\n".encode() + msgspec.json.encode(made))
+        return receipts.written(msgspec.structs.replace(made, seal=seal))
+
+    def report(self, details: dict[str, Any], **changes: Any) -> ReceiptReport:
+        entry = {
+            "chain": "main", "sequence": 1, "at": "2026-11-25T00:00:00Z", "actor": "service",
+            "kind": "identity.created", "account_id": None, "reference": "one", "request_id": None, "details": details,
+            **changes,
+        }  # fmt: skip
+        return verify_receipt(self.receipt(msgspec.json.encode(entry)), key=self.key.text)
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"epoch": ["x"]},
+        {"verification": "x"},
+        {"not_before": "yesterday"},
+        {"not_after": "0001-01-01T00:00:00+14:00"},
+        {"serial": {}},
+        {"subject": 5},
+    ],
+)
+def test_whoever_seals_what_cannot_be_told_is_not_believed(details: dict[str, Any]) -> None:
+    ledger = Ledger()
+    assert ledger.report({"subject": "CN=x", "serial": "5", "epoch": "e"}).verdict == Verdict.VALID
+    assert (ledger.report(details).verdict, ledger.report(details).reason) == (
+        Verdict.INVALID,
+        "an entry cannot be read",
+    )
+
+
+def test_nothing_in_a_receipt_is_obeyed_by_a_terminal() -> None:
+    ledger = Ledger()
+    told = receipt_text(ledger.report({"subject": "\x1b[2J\u202eVALID\nVALID"}))
+    assert "\\x1b[2J\\u202eVALID\\nVALID" in told
+    assert all(one.isprintable() or one == "\n" for one in told)
+    with pytest.raises(Unusable) as refused:
+        verify_receipt(ledger.receipt(b"{}", format="\x1b[2J"), key=ledger.key.text)
+    assert str(refused.value).isprintable()
+    with pytest.raises(Unusable):
+        verify_receipt(b'{"format":' + b"[" * 100_000, key=ledger.key.text)
+
+
+def test_a_time_that_no_trusted_authority_says_is_not_proven(home: Home, identity: str) -> None:
+    """The identity is of the test hierarchy, the stamp on the head is of the other."""
+    _, test_root = roots(home)
+    report = verify_receipt(prove(home, identity), key=key(home), roots=[test_root])
+    assert (report.verdict, report.trusted, report.time_stamps[0].trusted) == (Verdict.INDETERMINATE, True, False)
+    assert "time-stamp" in str(report.reason)
+
+
+def test_a_receipt_is_verified_in_a_loop_that_runs_too(home: Home, identity: str) -> None:
+    async def within() -> Verdict:
+        return verify_receipt(prove(home, identity), key=key(home), roots=roots(home)).verdict
+
+    assert asyncio.run(within()) == Verdict.VALID
 
 
 def test_what_is_no_key_is_refused_in_a_sentence(home: Home, identity: str, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from intaglio.service.stamping import judge, stamp
 from intaglio.signing.destruction import destroy_expired
 from intaglio.signing.identity import create_identity
 from intaglio.signing.signature import sign_digest
+from intaglio_client.errors import Unusable
 from intaglio_client.export import verify_export
 from intaglio_client.receipt import verify_receipt
 from intaglio_client.report import Verdict
@@ -57,13 +58,14 @@ async def business(home: Home) -> str:
         return made.id
 
 
-async def stamped(home: Home) -> None:
+async def stamped(home: Home, *, again: bool = True) -> None:
     async with composed(home) as (service, heads):
         await heads.sign(datetime.now(UTC))
         head = await service.engine.commits.read(tree.newest)
         assert head is not None
         await stamp(home, service.engine, head, datetime.now(UTC))
-        await heads.sign(datetime.now(UTC))
+        if again:
+            await heads.sign(datetime.now(UTC))
 
 
 def examined(path: Path) -> Examined:
@@ -177,9 +179,47 @@ def test_proofs_from_before_hold(pruned: Pruned) -> None:
     one, other = (msgspec.json.decode(line) for line in (lines[5], lines[6]))
     swapped = msgspec.json.encode({**one, "leaf": other["leaf"], "proof": other["proof"]})
     assert "line 2" in str(verify_export([lines[0], swapped], key(pruned)).reason)
-    vkey = pruned.path / "pki/ledger.vkey"
-    done = run(BIN / "intaglio-client", "receipt", "verify-export", pruned.export, "--key", vkey, "--json")
-    assert json.loads(done.stdout)["reason"] is None
+    vkey, root = (pruned.path / f"pki/{name}" for name in ("ledger.vkey", "root.crt"))
+    command = (BIN / "intaglio-client", "receipt", "verify-export", pruned.export, "--key", vkey)
+    done = json.loads(run(*command, "--trust", root, "--json").stdout)
+    assert (done["verdict"], done["reason"], done["sha256"]) == ("VALID", None, pruned.exported["sha256"])
+    assert pruned.exported["sha256"].encode() in run(*command).stdout
+
+
+def test_an_export_says_nothing_that_is_not_proven(pruned: Pruned, tmp_path: Path) -> None:
+    # Another, under a head that is stamped.
+    made = pruned.copied(tmp_path / "home")
+    home = open_home(made.path)
+    asyncio.run(stamped(home, again=False))
+    home.close()
+    made.staff.intaglio("ledger", "export", "--out", tmp_path / "export")
+    first, *rest = (tmp_path / "export").read_bytes().splitlines(keepends=True)
+    roots = [(pruned.path / f"pki/{name}.crt").read_bytes() for name in ("root", "test-root")]
+
+    def judged(*lines: bytes, roots: list[bytes] = roots[:1]) -> tuple[Verdict, str]:
+        report = verify_export(lines, key(pruned), roots)
+        return report.verdict, str(report.reason)
+
+    def header(**changes: Any) -> bytes:
+        return msgspec.json.encode({**msgspec.json.decode(first), **changes}) + b"\n"
+
+    assert judged(first, *rest) == (Verdict.VALID, "None")
+    assert verify_export([first, *rest], key(pruned)).time_stamps[0].trusted is False
+    assert judged(first, *rest, roots=roots[1:])[0] == Verdict.INDETERMINATE
+    assert "time-stamp of x" in judged(header(stamps=[{"authority": "x", "token": "AAAA"}]), *rest)[1]
+    with pytest.raises(Unusable, match="until"):
+        judged(header(until="everything"), *rest)
+    assert "another ledger" in judged(header(key="x"), *rest)[1]
+    assert "not written" in judged(first.replace(b"{", b"{ ", 1), *rest)[1]
+    for lines, reason in (
+        ([rest[4], rest[4]], "line 3: main/5 is there twice"),
+        ([rest[5], rest[4]], "line 3: main/5 is there twice, or behind"),
+        ([b'{"body":"{}",' + rest[4][1:]], "line 2: is not written"),
+        ([rest[4][:-1]], "line 2: is not written"),
+        ([], "no entry"),
+    ):
+        verdict, told = judged(first, *lines)
+        assert (verdict, reason in told) == (Verdict.INVALID, True), told
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def export(
         exporting.flushed(file)
     exporting.record(opened, found, datetime.now(UTC))
     text = f"{found.entries} entries written to {out}.\nSHA-256: {found.sha256}"
-    then = f"intaglio-client receipt verify-export {out} --key {home / KEY_FILE}"
+    then = f"intaglio-client receipt verify-export {out} --key {home / KEY_FILE} --trust {home / 'pki/root.crt'}"
     say(found, text, as_json=as_json, then=then)
 
 
