@@ -153,8 +153,13 @@ def export(
     """Write entries as JSON lines, each with a proof under the signed head in the first line."""
     opened = open_home(home)
     with out.open("xb") as file:
-        found = exporting.export(opened, file, since=_utc(since), until=_utc(until), chain=chain_name)
-        exporting.flushed(file)
+        try:
+            found = exporting.export(opened, file, since=_utc(since), until=_utc(until), chain=chain_name)
+            exporting.flushed(file)
+        except BaseException:
+            # Nothing, or a part, would be taken for the whole.
+            out.unlink()
+            raise
     exporting.record(opened, found, datetime.now(UTC))
     text = f"{found.entries} entries written to {out}.\nSHA-256: {found.sha256}"
     then = f"intaglio-client receipt verify-export {out} --key {home / KEY_FILE} --trust {home / 'pki/root.crt'}"

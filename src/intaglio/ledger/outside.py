@@ -48,8 +48,9 @@ def append(folder: Path, day: str, line: bytes) -> None:
     fresh = not path.exists()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
-        # In one go: other processes may append, too.
-        os.write(descriptor, line)
+        # In one go: other processes may append, too. Where the disk is full, a part may be taken, and the next refused.
+        while line:
+            line = line[os.write(descriptor, line) :]
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -64,7 +65,10 @@ def append(folder: Path, day: str, line: bytes) -> None:
 def newest(folder: Path) -> Outside | None:
     """Return the newest head in a folder, None if there is none, or none that can be read."""
     for path in sorted(folder.glob("*.jsonl"), reverse=True)[:2]:
-        lines = path.read_bytes()[-_TAIL_BYTES:].splitlines()
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            # The first of them is cut where the file is longer; it cannot be read, then.
+            lines = file.read(_TAIL_BYTES).splitlines()
         for number, line in enumerate(reversed(lines), 1):
             with suppress(msgspec.MsgspecError, UnicodeDecodeError):
                 found = msgspec.json.decode(line, type=_Line)
@@ -74,16 +78,18 @@ def newest(folder: Path) -> Outside | None:
 
 
 def kept(path: Path) -> Iterator[Outside]:
-    """Yield the heads in a file, or in all files of a folder; raises `Malformed` for a line that is none.
+    """Yield the heads in a file, or in all files of a folder; raises `Malformed` for a line that is none, or no head.
 
     A file may also be one head as it was published, and nothing else.
     """
     paths = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not paths:
         raise Malformed(f"{path} has no heads in it.", {"heads": "no file *.jsonl is there"})
+    count = 0
     for one in paths:
         with one.open("rb") as lines:
             if lines.peek(1)[:1] != b"{":
+                count += 1
                 yield Outside(one.name, lines.read(_TAIL_BYTES).decode(errors="replace"))
                 continue
             for number, line in enumerate(lines, 1):
@@ -93,4 +99,8 @@ def kept(path: Path) -> Iterator[Outside]:
                 except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     raise Malformed(f"{place} cannot be read.", {place: str(error)}) from error
                 if found.head is not None:
+                    count += 1
                     yield Outside(place, found.head)
+    if not count:
+        # By none at all, everything would hold.
+        raise Malformed(f"{path} has no heads in it.", {"heads": "no line has a head"})

@@ -210,15 +210,12 @@ def ranges(connection: Connection) -> Iterator[Range]:
     return (Range(*row) for row in rows)
 
 
-def parts(connection: Connection, chain: str, first: int, last: int) -> list[Range]:
-    """Return which of the entries `first` to `last` of a chain are which leaves."""
+def numbered(connection: Connection, chain: str, first: int, last: int) -> Iterator[tuple[int, int]]:
+    """Yield the entries `first` to `last` of a chain that are leaves, by number, each with its leaf."""
     query = select(leaves).where(leaves.c.chain == chain, leaves.c.last >= first, leaves.c.first <= last)
-    found = [Range(*row) for row in connection.execute(query.order_by(leaves.c.first))]
-    return [
-        Range(one.leaf + begin - one.first, chain, begin, min(last, one.last))
-        for one in found
-        for begin in (max(first, one.first),)
-    ]
+    for one in connection.execute(query.order_by(leaves.c.first), execution_options={"yield_per": 1000}):
+        for sequence in range(max(first, one.first), min(last, one.last) + 1):
+            yield sequence, one.leaf + sequence - one.first
 
 
 def leaf_of(connection: Connection, chain: str, sequence: int) -> int | None:

@@ -124,14 +124,17 @@ def _span(connection: Connection, chain: str, since: datetime | None, until: dat
 def _proven(connection: Connection, chain: str, span: Span, size: int) -> Iterator[Proven | None]:
     """Yield entries with their proofs, None for one of which nothing but the hash is there."""
     tile, known = cache(partial(tree.tile, connection)), dict[Place, bytes]()
-    for part in tree.parts(connection, chain, span.first, span.last):
+    entries = writer.between(connection, chain, span.first, span.last)
+    for sequence, leaf in tree.numbered(connection, chain, span.first, span.last):
+        one = next(entries, None)
+        if one is None or one.sequence != sequence:
+            place = f"{chain}/{sequence}"
+            raise Conflict(f"entry {place} is missing", {place: "missing: intaglio ledger verify"})
+        if not one.body:
+            yield None
+            continue
         # A tile is needed for a while, and then never again.
         if tile.cache_info().currsize > _MOST_TILES:
             tile.cache_clear()
-        for one in writer.between(connection, chain, part.first, part.last):
-            if not one.body:
-                yield None
-                continue
-            leaf = part.leaf + one.sequence - part.first
-            proof = [node.hex() for node in merkle.path(tile, leaf, size, known)]
-            yield Proven(one.body.decode(), one.previous.hex(), leaf, proof)
+        proof = [node.hex() for node in merkle.path(tile, leaf, size, known)]
+        yield Proven(one.body.decode(), one.previous.hex(), leaf, proof)
