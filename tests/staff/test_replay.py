@@ -17,7 +17,7 @@ from intaglio.database.engine import reading, transaction
 from intaglio.errors import Conflict, KeyUnavailable, NotAllowed
 from intaglio.ledger import writer
 from intaglio.ledger.entry import Event
-from intaglio.ledger.writer import Chain
+from intaglio.ledger.writer import Chain, ledger
 from intaglio.pki.hierarchy import Hierarchy
 from intaglio.service import oversight, staffing
 from intaglio.service.acting import Opens, alone
@@ -307,6 +307,15 @@ def test_statements_are_of_their_time_and_certificate(people: People) -> None:
     told = statement(people, Deed.APPROVE, "vito")
     people.forge(Event(NOW, "approval.approved", None, waiting.id, None, {"act": waiting.act, **told}))
     assert people.reasons()[-1] == "the person had no such certificate, or was removed"
+
+
+def test_what_cannot_be_read_is_a_finding(people: People) -> None:
+    people.forge(Event(NOW, "key.destroyed"), Event(NOW, "account.created"))
+    with transaction(people.home.engine) as connection:
+        forged = ledger.c.kind.in_(("key.destroyed", "account.created"))
+        connection.execute(update(ledger).where(forged).values(body=b"\xff"))
+    found = audit(people.home).findings
+    assert {one.kind for one in found if "cannot be read" in one.reason} == {"key.destroyed", "account.created"}
 
 
 CHANGES: dict[str, Callable[[People], dict[str, object]]] = {

@@ -261,9 +261,14 @@ def _findings(state: _Replay, entries: Iterable[Recorded], chain: str) -> Iterat
             continue
         # What may lose its body says nothing here, as that the key of an identity was destroyed; that nothing else has
         # lost it is for `ledger verify`.
-        if is_prunable(recorded.kind, recorded.body):
-            continue
         place = f"{recorded.chain}/{recorded.sequence}"
+        try:
+            prunable = is_prunable(recorded.kind, recorded.body)
+        except ValueError as error:
+            yield Finding(place, recorded.kind, f"cannot be read: {error}")
+            continue
+        if prunable:
+            continue
         if recorded.chain != chain:
             yield Finding(place, recorded.kind, f"is in another chain than {chain}")
             continue
