@@ -47,7 +47,8 @@ def nodes(counts: Counts, settings: str) -> Row:
 
 def _factor(stack: ExitStack, one: Sequence[Served], two: Sequence[Served], counts: Counts) -> float:
     sides = (one, two)
-    loads = [[stack.enter_context(_load(service, len(side))) for service in side] for side in sides]
+    # Each process has as many connections as the one alone: what is measured is what company costs, not idleness.
+    loads = [[stack.enter_context(_load(service)) for service in side] for side in sides]
     cpu = [0.0, 0.0]
     share = counts.signatures // 2 // counts.parts
     with ThreadPoolExecutor(2) as pool:
@@ -68,8 +69,8 @@ def _factor(stack: ExitStack, one: Sequence[Served], two: Sequence[Served], coun
     return cpu[1] / cpu[0]
 
 
-def _load(service: Served, sides: int) -> Load:
+def _load(service: Served) -> Load:
     client = Client(service)
     targets = client.signing_targets()
     plan = client.plan("GET", targets)
-    return Load(msgspec.structs.replace(plan, connections=CONNECTIONS // sides))
+    return Load(msgspec.structs.replace(plan, connections=CONNECTIONS * (1 + len(service.workers))))
