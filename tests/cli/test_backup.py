@@ -237,12 +237,46 @@ def test_nothing_is_overwritten_and_nothing_damaged_restored(working: Served, fo
             backup.restore(copy, new, datetime.now(UTC))
         assert len(refused.value.fields) == 1, name
         assert not new.exists()
+    links: dict[str, Path] = {"home/linked": folder, "home/tls/endless": Path("/dev/zero"), "backup.json": target}
+    for name, leads_to in links.items():
+        copy = folder / name.replace("/", "-")
+        shutil.copytree(target, copy)
+        (copy / name).unlink(missing_ok=True)
+        (copy / name).symlink_to(leads_to)
+        with pytest.raises(ContentRefused, match="damaged") as refused:
+            backup.restore(copy, new, datetime.now(UTC))
+        assert refused.value.fields == {name: "is neither a file nor a folder"}
+        assert not new.exists()
     (folder / "elsewhere").mkdir()
     (working.home / "linked").symlink_to(folder / "elsewhere")
     assert b"link" in _refused("backup", folder / "third", "--home", working.home)
     (working.home / "linked").unlink()
     assert not (folder / "third").exists()
     assert not list(folder.glob(".third*")), "half a backup was left"
+
+
+def test_a_restored_home_is_its_owner_s_and_leads_nowhere_else(working: Served, folder: Path) -> None:
+    copy, home, outside = folder / "open", folder / "own", folder / "outside/of-it.sqlite"
+    working.intaglio("backup", copy)
+    settings = copy / "home/intaglio.toml"
+    text = settings.read_text()
+    assert "[database]" not in text
+    settings.write_text(f'{text}\n[database]\nurl = "sqlite:///{outside}"\n')
+    manifest = json.loads((copy / "backup.json").read_text())
+    manifest["files"]["home/intaglio.toml"] = hashlib.sha256(settings.read_bytes()).hexdigest()
+    (copy / "backup.json").write_text(json.dumps(manifest))
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o777)
+    wrong: list[list[str | Path]] = [[], ["--database", folder / "another.sqlite"]]
+    for database in wrong:
+        assert b"leads out of the home" in _refused("restore", copy, "--home", home, *database)
+        assert not home.exists()
+        assert not outside.parent.exists()
+    run(BIN / "intaglio", "restore", copy, "--home", home, "--database", outside)
+    assert outside.stat().st_mode & 0o777 == 0o600
+    modes = {path.stat().st_mode & 0o777 for path in home.rglob("*") if path.is_file()}
+    folders = {path.stat().st_mode & 0o777 for path in (home, *home.rglob("*")) if path.is_dir()}
+    assert (modes, folders) == ({0o600}, {0o700})
 
 
 def test_secrets_of_epochs_that_are_lost_keep_nobody_waiting(working: Served, partner: Partner) -> None:

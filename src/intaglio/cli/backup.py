@@ -30,10 +30,13 @@ def backup(
 def restore(
     source: Annotated[Path, typer.Argument(help="The folder of the backup.")],
     home: HomeOption = DEFAULT_HOME,
+    database: Annotated[
+        Path | None, typer.Option(help="SQLite's file, if the settings have it outside the home.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a home from a backup, where there is none; PostgreSQL is restored before."""
-    made, lost = backups.restore(source, home, datetime.now(UTC))
+    made, lost = backups.restore(source, home, datetime.now(UTC), database)
     text = f"Restored {home} as it was at {made.made_at:%Y-%m-%d %H:%M:%S} UTC."
     if lost:
         text += "\nThe keys of identities of then are given up: nobody can open them."

@@ -8,6 +8,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -79,10 +80,12 @@ def back_up(home: Path, target: Path, now: datetime) -> Manifest:
     return manifest
 
 
-def restore(backup: Path, home: Path, now: datetime) -> tuple[Manifest, int]:
+def restore(backup: Path, home: Path, now: datetime, database: Path | None = None) -> tuple[Manifest, int]:
     """Make the new folder `home` from a backup; return what it held, and how many epochs' keys were given up.
 
-    1. nothing of the backup is missing, changed or added; 2. the home is made beside its place; 3. in the database,
+    Outside the home nothing is written but a SQLite file at `database`, if the settings have it there.
+    1. nothing of the backup is missing, changed or added, or leads elsewhere; 2. the home is made beside its place, for
+    its owner alone; 3. in the database,
     which of PostgreSQL is restored before, keys are given up that nobody can open, revocation lists are to be made
     anew, and it is written that and from when it was restored. Raises `Conflict`, `ContentRefused`, `StoreUnavailable`;
     then there is no `home`.
@@ -91,12 +94,17 @@ def restore(backup: Path, home: Path, now: datetime) -> tuple[Manifest, int]:
     manifest = _checked(backup)
     with _made(home) as draft:
         # 2
-        shutil.copytree(backup / _HOME, draft, dirs_exist_ok=True)
+        for name, value in manifest.files.items():
+            if name.startswith(f"{_HOME}/"):
+                _take(backup / name, draft / name.removeprefix(f"{_HOME}/"), value)
         settings = load(draft)
         url = database_url(settings, draft)
         store = file_of(url)
         if store is not None:
-            _place(backup / _DATABASE, store)
+            if not store.is_relative_to(draft.resolve()) and (database is None or store != database.resolve()):
+                reason = {"database.url": "leads out of the home: give its file by --database"}
+                raise ContentRefused(f"The settings of the backup have the database at {store}.", reason)
+            _place(backup / _DATABASE, store, manifest.files.get(_DATABASE, ""))
         # 3
         try:
             lost = _tell_database(url, draft, settings, manifest, now)
@@ -107,12 +115,25 @@ def restore(backup: Path, home: Path, now: datetime) -> tuple[Manifest, int]:
     return manifest, lost
 
 
-def _place(database: Path, target: Path) -> None:
+def _place(database: Path, target: Path, value: str) -> None:
     if target.exists():
         raise Conflict(f"{target} exists: nothing was changed.", {"database.url": "leads to a file that exists"})
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(database, target)
-    target.chmod(0o600)
+    _take(database, target, value)
+
+
+def _take(source: Path, target: Path, value: str) -> None:
+    """Copy a file of a backup to a new one for its owner alone; raises `ContentRefused` if its hash is another."""
+    for folder in reversed([one for one in target.parents if not one.exists()]):
+        folder.mkdir(mode=0o700)
+    # It may have been exchanged since it was looked at.
+    with (
+        os.fdopen(os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as content,
+        os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file,
+    ):
+        shutil.copyfileobj(content, file)
+    if _hash(target) != value:
+        target.unlink()
+        raise ContentRefused("The backup is damaged; nothing was restored.", {source.name: "is not what was backed up"})
 
 
 def _tell_database(url: str, draft: Path, settings: Settings, manifest: Manifest, now: datetime) -> int:
@@ -185,11 +206,18 @@ def _copy_files(home: Path, target: Path, settings: Settings, store: Path | None
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): _hash(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / MANIFEST
-    }
+    """Return the hash of each file; raises `ContentRefused` where something else than files and folders is."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name, mode = str(path.relative_to(folder)), path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            found[name] = _hash(path)
+        elif not stat.S_ISDIR(mode):
+            # What a link leads to is not in the backup.
+            reason = {name: "is neither a file nor a folder"}
+            raise ContentRefused("The backup is damaged; nothing was restored.", reason)
+    found.pop(MANIFEST, None)
+    return found
 
 
 def _hash(path: Path) -> str:
@@ -198,6 +226,7 @@ def _hash(path: Path) -> str:
 
 
 def _checked(backup: Path) -> Manifest:
+    found = _hashes(backup)
     try:
         manifest = msgspec.json.decode((backup / MANIFEST).read_bytes(), type=Manifest)
     except OSError as error:
@@ -206,7 +235,6 @@ def _checked(backup: Path) -> Manifest:
         raise ContentRefused(f"{backup / MANIFEST} cannot be read.", {"backup": str(error)}) from error
     if manifest.version != 1:
         raise ContentRefused("The backup is of a newer version.", {"backup": f"has the version {manifest.version}"})
-    found = _hashes(backup)
     wrong = {name for name, value in manifest.files.items() if found.get(name) != value} | found.keys() - manifest.files
     if wrong:
         reasons = dict.fromkeys(sorted(wrong), "is not what was backed up")
