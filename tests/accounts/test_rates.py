@@ -1,5 +1,8 @@
 """Rates: never more than a burst and what time has brought since, whoever asks where and whatever clocks do."""
 
+import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
@@ -156,3 +159,46 @@ def test_a_quota_that_is_used_up_is_final_whatever_the_rate(connection: Connecti
     begin(connection)
     outcomes = quota.spend(connection, Resource.SIGNATURES, [("poor", rate(1, 2))] * 8, NOW, Limits())
     assert [type(one) for one in outcomes] == [type(None)] * 2 + [RateLimited] * 6
+
+
+def test_many_who_are_ahead_cost_no_more_than_a_few() -> None:
+    """The control is a process that knows of few."""
+
+    def took(ahead: int) -> float:
+        node, found = Limits(), rate(1, 5)
+        for number in range(ahead):
+            node.learn(f"{number}", "x", START + 4 * SECOND)
+        begun = time.process_time()
+        for number in range(2000):
+            node.check(f"new {number}", "x", found, moment(START + number * 1000))
+        return time.process_time() - begun
+
+    # Looking through ten thousand costs a hundred times what a check does.
+    assert took(20_000) < 20 * took(10)
+
+
+def test_what_is_learnt_while_others_are_forgotten_is_not_lost() -> None:
+    node, found, ahead = Limits(), rate(0.001, 1), START + 10**6 * SECOND
+    for number in range(10_000):
+        node.learn(f"{number}", "x", ahead)
+    learnt = [f"late {number}" for number in range(20_000)]
+
+    def learn() -> None:
+        for one in learnt:
+            node.learn(one, "x", ahead)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        learning = threading.Thread(target=learn)
+        learning.start()
+        at = START
+        while learning.is_alive():
+            at += 2 * SECOND
+            node.check("new", "x", found, moment(at))
+        learning.join()
+    finally:
+        sys.setswitchinterval(before)
+    for one in learnt:
+        with pytest.raises(RateLimited):
+            node.check(one, "x", found, moment(at))

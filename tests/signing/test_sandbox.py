@@ -219,7 +219,7 @@ def test_production_has_no_sandbox_whatever_calls_and_whatever_the_table_says(ho
         with pytest.raises(NotFound), transaction(home.engine) as connection:
             change(connection)
     with reading(home.engine) as connection:
-        assert register.told_by(connection, account_id, now) == (now, False)
+        assert register.told_by(connection, account_id, now) == (now, False, False)
         assert latest(connection, most=9, kind="sandbox.advanced") == []
     who = caller(home, account_id)
     assert (who.sandbox, who.time(now), who.beside(now), who.owner) == (None, now, {}, account_id)
@@ -314,6 +314,39 @@ def test_failures_are_forced_no_faster_than_the_account_may_ask(home: Home) -> N
                 entries = latest(connection, most=99, kind="failure.forced")
             told = Counter(msgspec.json.decode(one.body)["details"]["resource"] for one in entries)
             assert told == {"timestamps": 3, "signatures": 3, "identities": 3}
+
+    asyncio.run(walk())
+
+
+@pytest.mark.parametrize("remaining", [None, 30])
+def test_whoever_asks_about_what_is_unknown_writes_little_unless_it_is_counted(
+    home: Home, remaining: int | None
+) -> None:
+    clock = ManualClock(datetime.now(UTC))
+    who = caller(home)
+
+    async def walk() -> None:
+        async with running(home, clock) as service:
+            made = await create_identity(service.engine, who, JOHN_DOE, "r1")
+            certificate = x509.load_der_x509_certificate(made.certificate)
+            with transaction(home.engine) as connection:
+                register.force(connection, who.account.id, {Failure.OCSP_UNKNOWN: remaining})
+
+            async def told(times: int) -> Counter[str]:
+                return Counter([(await status(service, certificate))[0].certificate_status.name for _ in range(times)])
+
+            def entries() -> int:
+                with reading(home.engine) as connection:
+                    return len(latest(connection, most=99, kind="failure.forced"))
+
+            assert await told(20) == {"UNKNOWN": 20}
+            assert entries() == (1 if remaining is None else 20)
+            clock.advance(timedelta(seconds=10))
+            assert await told(20) == ({"UNKNOWN": 20} if remaining is None else {"UNKNOWN": 10, "GOOD": 10})
+            assert entries() == (2 if remaining is None else 30)
+            # What is taken back is over at once, within those seconds.
+            reset(home, who.account.id, clock.now())
+            assert await told(1) == {"GOOD": 1}
 
     asyncio.run(walk())
 

@@ -9,6 +9,7 @@ spent by one statement (`quota`); what a process knows of it beside that (`Limit
 import math
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv6Address, ip_address
+from threading import Lock
 
 import msgspec
 
@@ -84,6 +85,8 @@ class Limits:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], int] = {}
+        self._pruned = 0
+        self._learning = Lock()
 
     def check(self, who: str, what: str, found: Rate, now: datetime) -> None:
         """Raise `RateLimited` if it is too early for one more of what `who` has."""
@@ -101,11 +104,14 @@ class Limits:
             # A clock that was set back is taken notice of once.
             self._known[who, what] = tat
             raise over(what, found, wait)
-        if len(self._known) >= _MOST_KNOWN:
-            # A copy: other threads learn meanwhile.
-            self._known = {key: one for key, one in self._known.copy().items() if one > now}
+        # Once a second: all of them may be ahead, and then nothing is gained by it.
+        if len(self._known) >= _MOST_KNOWN and abs(now - self._pruned) >= SECOND:
+            self._pruned = now
+            with self._learning:
+                self._known = {key: one for key, one in self._known.items() if one > now}
         return tat
 
     def learn(self, who: str, what: str, tat: int) -> None:
         """Take notice of what the register has; from any thread."""
-        self._known[who, what] = max(tat, self._known.get((who, what), 0))
+        with self._learning:
+            self._known[who, what] = max(tat, self._known.get((who, what), 0))

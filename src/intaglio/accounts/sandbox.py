@@ -193,13 +193,14 @@ def _keep(connection: Connection, account_id: str, found: Sandbox) -> Sandbox:
     return found
 
 
-def told_by(connection: Connection, account_id: str, now: datetime) -> tuple[datetime, bool]:
-    """Return an account's time where it is `now`, and whether its certificates are to be unknown.
+def told_by(connection: Connection, account_id: str, now: datetime) -> tuple[datetime, bool, bool]:
+    """Return an account's time where it is `now`, whether its certificates are to be unknown, and if so often only.
 
     Of every account but of test these are `now` and no.
     """
     try:
         found = find(connection, account_id)
     except NotFound:
-        return now, False
-    return now + found.ahead, Failure.OCSP_UNKNOWN in found.failures
+        return now, False, False
+    remaining = found.failures.get(Failure.OCSP_UNKNOWN)
+    return now + found.ahead, Failure.OCSP_UNKNOWN in found.failures, remaining is not None

@@ -35,6 +35,7 @@ _MOST_REMEMBERED = 8_192
 _LONGEST_REMEMBERED = 256
 _STATUS_AGE = timedelta(minutes=5)
 _REFUSED_AGAIN = timedelta(hours=1)
+_UNKNOWN_AGAIN = timedelta(seconds=10)
 
 R = TypeVar("R")
 
@@ -61,18 +62,19 @@ class Answers:
         commits: Commits,
         lanes: Lanes,
         chain: Chain,
-        told_by: Callable[[Connection, str, datetime], tuple[datetime, bool]],
+        told_by: Callable[[Connection, str, datetime], tuple[datetime, bool, bool]],
         unknown_now: Callable[[Connection, str, datetime], bool],
     ) -> None:
-        """Tell of certificates of test accounts by the account: its time, and whether they are to be unknown.
+        """Tell of certificates of test accounts by the account: its time, whether they are unknown, if so often only.
 
-        `unknown_now` says at last whether they are, and counts it.
+        `unknown_now` says at last whether they are, counts it, and writes an entry.
         """
         self._told_by = told_by
         self._unknown_now = unknown_now
         self._lanes = lanes
         self._chain = chain
-        self._refused: dict[tuple[str, str], datetime] = {}
+        # When what anybody can bring about, as often as they like, was last written.
+        self._written: dict[tuple[str, str], datetime] = {}
         self._responders = responders
         self._issuers = issuers
         self._commits = commits
@@ -144,7 +146,7 @@ class Answers:
                 _keep(self._remembered, request, made)
             return made
 
-        def look(connection: Connection) -> list[tuple[Answer, str | None]]:
+        def look(connection: Connection) -> list[tuple[Answer, tuple[str, bool] | None]]:
             return [
                 self._answer(connection, issuer_name, wanted.serial_number, asn1.encode_der(wanted), now)
                 for wanted in question.cert_ids
@@ -153,8 +155,7 @@ class Answers:
         generation = self.generation
         looked = await self._commits.read(look)
         answers = [
-            await self._unknown(answer, account_id, now) if account_id is not None else answer
-            for answer, account_id in looked
+            answer if unknown is None else await self._unknown(answer, unknown, now) for answer, unknown in looked
         ]
         responder = self._responders[issuer_name]
         der = await self._signed(issuer_name, now, partial(responder.sign, answers, now, question.nonce))
@@ -180,25 +181,33 @@ class Answers:
 
     def _answer(
         self, connection: Connection, issuer: str, serial: int, wanted: bytes, now: datetime
-    ) -> tuple[Answer, str | None]:
+    ) -> tuple[Answer, tuple[str, bool] | None]:
         """Return the status of a certificate; of one that a test account signs with, by the account's time.
 
-        With it comes the account, if it wants it to be unknown.
-
+        With it comes the account, if it wants it to be unknown, and whether so often only.
         After that clock was set back there are certificates from its future: thisUpdate is never before notBefore.
         """
         standing = _standing(connection, issuer, serial)
         told = _told(standing, wanted)
         if not self._responders[issuer].test or standing is None or standing.account_id is None:
             return told, None
-        time, unknown = self._told_by(connection, standing.account_id, now)
+        time, unknown, counted = self._told_by(connection, standing.account_id, now)
         if time != now or standing.not_before > now:
             told = msgspec.structs.replace(told, this_update=max(time, standing.not_before))
-        return told, standing.account_id if unknown else None
+        return told, (standing.account_id, counted) if unknown else None
 
-    async def _unknown(self, answer: Answer, account_id: str, now: datetime) -> Answer:
-        taken = await self._commits.write(lambda connection: self._unknown_now(connection, account_id, now))
-        return msgspec.structs.replace(answer, known=False, not_after=None) if taken else answer
+    async def _unknown(self, answer: Answer, wanted: tuple[str, bool], now: datetime) -> Answer:
+        account_id, counted = wanted
+        unknown, key = msgspec.structs.replace(answer, known=False, not_after=None), (account_id, "unknown")
+        if not counted and key in self._written and now < self._written[key] + _UNKNOWN_AGAIN:
+            return unknown
+        self._written[key] = now
+        try:
+            taken = await self._commits.write(lambda connection: self._unknown_now(connection, account_id, now))
+        except BaseException:
+            self._written.pop(key, None)
+            raise
+        return unknown if taken else answer
 
     async def status(self, issuer: str, serial: int, now: datetime, *, apart: bool = False) -> bytes:
         """Return a signed OCSP response about one of the service's own certificates, a few minutes old at most.
@@ -236,10 +245,9 @@ class Answers:
         try:
             return await self._lanes.run(work)
         except RuleBroken as error:
-            # Anybody may ask for a status, as often as they like.
-            last = self._refused.get((issuer, error.rule))
+            last = self._written.get((issuer, error.rule))
             if last is None or now >= last + _REFUSED_AGAIN:
-                self._refused[issuer, error.rule] = now
+                self._written[issuer, error.rule] = now
                 details = {"rule": error.rule, "reason": error.reason, "issuer": issuer}
                 event = Event(now, "lint.refused", reference=issuer, details=details)
                 await self._commits.write(lambda connection: self._chain.append(connection, [event]))
