@@ -195,15 +195,16 @@ def test_a_forced_failure_is_answered_as_the_real_one(partner: Partner, served: 
 
 
 def test_the_forced_rate_limit_says_what_the_real_one_says(partner: Partner, served: Served) -> None:
-    served.intaglio("account", "rate", partner.account_id, "timestamps", "--per-second", "0.01", "--burst", "1")
+    served.intaglio("account", "rate", partner.account_id, "timestamps", "--per-second", "0.01", "--burst", "2")
     time.sleep(1)
+    # What is forced to fail counts for the rate as what fails otherwise does: one is left then.
     fail(partner, {"failure": "rate_limited", "remaining": 1})
     forced, had, real = (partner.get(f"/timestamp/{DIGEST}") for _ in range(3))
     assert (had.status_code, real.status_code) == (200, 429)
     found = [{**one.json(), "id": ""} for one in (forced, real)]
     assert found[0] == found[1]
     assert set(forced.headers) == set(real.headers)
-    assert forced.headers["ratelimit-policy"] == real.headers["ratelimit-policy"] == '"timestamps";q=1;w=100'
+    assert forced.headers["ratelimit-policy"] == real.headers["ratelimit-policy"] == '"timestamps";q=2;w=200'
     waits = [int(one.headers["retry-after"]) for one in (forced, real)]
     assert waits[0] == 100
     assert 60 < waits[1] <= 100
