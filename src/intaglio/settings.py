@@ -226,6 +226,13 @@ class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     access: bool = True
 
 
+class HealthSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The plain-HTTP listener of `/healthz` and `/readyz` alone, for who spreads load; without a port there is none."""
+
+    bind: str = "127.0.0.1"
+    port: Port | None = None
+
+
 class MetricsSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The plain-HTTP listener of `/metrics`, for Prometheus; without a port there is none."""
 
@@ -326,6 +333,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clock: ClockSettings = ClockSettings()
     profiles: ProfileSettings = ProfileSettings()
     log: LogSettings = LogSettings()
+    health: HealthSettings = HealthSettings()
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
     ledger: LedgerSettings = LedgerSettings()

@@ -18,7 +18,12 @@ def front_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def fronted(tmp_path_factory: pytest.TempPathFactory, front_port: int) -> Iterator[Served]:
+def health_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def fronted(tmp_path_factory: pytest.TempPathFactory, front_port: int, health_port: int) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("fronted")
     service = Served(folder / "home", free_port(), free_port())
     ports = ("--api-port", str(service.api_port), "--pki-port", str(service.pki_port))
@@ -27,7 +32,7 @@ def fronted(tmp_path_factory: pytest.TempPathFactory, front_port: int) -> Iterat
     pair(folder, "site", "localhost")
     with (service.home / "intaglio.toml").open("a") as settings:
         settings.write(
-            f"[front]\nport = {front_port}\nca_file = '{folder / 'front.crt'}'\n"
+            f"[health]\nport = {health_port}\n[front]\nport = {front_port}\nca_file = '{folder / 'front.crt'}'\n"
             f"peers = ['{FRONT}']\nproxy_protocol = ['{FRONT}']\n"
         )
     service.start()

@@ -1,12 +1,14 @@
 """Proxies in front, with the shipped files: the service knows its clients as if they had come to it themselves."""
 
 import base64
+import resource
 import shutil
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -95,7 +97,7 @@ def walk(client: httpx.Client, partner: Partner) -> None:
 
 
 def test_a_client_of_haproxy_is_who_its_certificate_says(
-    fronted: Served, partners: list[Partner], front_port: int, through: Through, tmp_path: Path
+    fronted: Served, partners: list[Partner], front_port: int, health_port: int, through: Through, tmp_path: Path
 ) -> None:
     site, public, nobody = free_port(), free_port(), free_port()
     folder = fronted.home.parent
@@ -107,7 +109,7 @@ def test_a_client_of_haproxy_is_who_its_certificate_says(
             "192.0.2.12:8444": f"127.0.0.1:{nobody}",
             "server one 192.0.2.11:8080": f"server one 127.0.0.1:{fronted.pki_port} source {FRONT}",
             "    server two 192.0.2.12:8080\n": "",
-            "check port 8080": f"check port {fronted.pki_port}",
+            "check port 8081": f"check port {health_port}",
             "bind :443": f"bind 127.0.0.1:{site}",
             "bind :80": f"bind 127.0.0.1:{public}",
             "/etc/intaglio-front/sign.example.com": f"{folder}/site",
@@ -136,7 +138,7 @@ def test_a_client_of_haproxy_is_who_its_certificate_says(
 
 @pytest.mark.parametrize("by", ["nginx", "haproxy"])
 def test_tls_passed_through_is_the_service_s_own_and_the_address_the_client_s(
-    fronted: Served, partners: list[Partner], through: Through, tmp_path: Path, by: str
+    fronted: Served, partners: list[Partner], health_port: int, through: Through, tmp_path: Path, by: str
 ) -> None:
     # One of two nodes is away.
     site, node, nobody = free_port(), f"127.0.0.1:{fronted.api_port}", f"127.0.0.1:{free_port()}"
@@ -146,7 +148,7 @@ def test_tls_passed_through_is_the_service_s_own_and_the_address_the_client_s(
         made = nginx(tmp_path / by, text, site, stream=True)
     else:
         changed = {"192.0.2.12:8443": nobody, "192.0.2.11:8443": f"{node} source {FRONT}"}
-        changed |= {"bind :443": f"bind 127.0.0.1:{site}", "check port 8080": f"check port {fronted.pki_port}"}
+        changed |= {"bind :443": f"bind 127.0.0.1:{site}", "check port 8081": f"check port {health_port}"}
         made = haproxy(tmp_path / by, rendered("haproxy/passthrough.cfg", changed), site)
     try:
         trusted = fronted.home / "tls/server-ca.crt"
@@ -169,7 +171,7 @@ def test_on_one_machine_a_front_may_come_by_a_unix_socket(
     copied = Served(tmp_path / "home", free_port(), free_port())
     shutil.copytree(fronted.home, copied.home)
     settings = copied.home / "intaglio.toml"
-    text = settings.read_text().partition("[front]")[0] + "[front]\nsocket = 'front.sock'\n"
+    text = settings.read_text().partition("[health]")[0] + "[front]\nsocket = 'front.sock'\n"
     text = text.replace(f"port = {fronted.api_port}", f"port = {copied.api_port}")
     settings.write_text(text.replace(f"port = {fronted.pki_port}", f"port = {copied.pki_port}"))
     # Whoever runs it, systemd for one, is told when it serves and when it ends.
@@ -270,6 +272,28 @@ def test_who_asks_for_too_much_takes_the_node_from_nobody_else(
             node.shutdown()
             node.server_close()
     assert found == [503, 503, 200]
+
+
+def test_a_node_is_asked_for_its_health_however_full_the_public_listener_is(fronted: Served, health_port: int) -> None:
+    for path, status in (("healthz", 200), ("readyz", 200), ("metrics", 404), ("crl/issuing.crl", 404)):
+        assert httpx.get(f"http://127.0.0.1:{health_port}/{path}").status_code == status
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    request = b"GET /ca/root.crt HTTP/1.1\r\nHost: x\r\n\r\n"
+    held = []
+    for _ in range(600):
+        held.append(socket.create_connection(("127.0.0.1", fronted.pki_port), 5, ("127.0.0.7", 0)))
+        with suppress(OSError):
+            held[-1].sendall(request)
+    try:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", fronted.pki_port), 5, ("127.0.0.7", 0)) as more:
+            more.sendall(request)
+            assert more.recv(1) == b"", "one address has more than a quarter"
+        # Nobody else notices.
+        for port in (health_port, fronted.pki_port):
+            assert httpx.get(f"http://127.0.0.1:{port}/readyz").json()["status"] == "ready"
+    finally:
+        for one in held:
+            one.close()
 
 
 def test_a_node_that_is_away_is_told_apart_from_one_that_does_not_answer(

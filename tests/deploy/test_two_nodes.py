@@ -53,7 +53,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Served]]:
         text = settings.read_text().replace(f"port = {made[0].api_port}", f"port = {node.api_port}")
         text = text.replace(f"port = {made[0].pki_port}", f"port = {node.pki_port}")
         front = f"[front]\nport = {free_port()}\nca_file = '{folder / 'front.crt'}'\npeers = ['{FRONT}']\n"
-        settings.write_text(text + front)
+        settings.write_text(f"{text}[health]\nport = {free_port()}\n{front}")
         node.start()
     yield made
     for node in made:
@@ -78,13 +78,14 @@ def proxy(nodes: list[Served], tmp_path_factory: pytest.TempPathFactory) -> Iter
     else:
         changes["bind :443"] = f"bind 127.0.0.1:{port}"
         changes["bind :80"] = f"bind 127.0.0.1:{public}"
-        changes["check port 8080 "] = ""
+        changes["check port 8081 "] = ""
     for place, node in enumerate(nodes):
-        fronts = (node.home / "intaglio.toml").read_text().partition("[front]\nport = ")[2].partition("\n")[0]
+        text = (node.home / "intaglio.toml").read_text()
+        fronts, healths = (text.partition(f"[{one}]\nport = ")[2].partition("\n")[0] for one in ("front", "health"))
         # HAProxy takes the address that it comes from, and where it asks for health, with each server.
-        more = "" if BY == "nginx" else f" source {FRONT} check port {node.pki_port}"
+        more = "" if BY == "nginx" else f" source {FRONT} check port {healths}"
         changes[f"192.0.2.1{place + 1}:8444"] = f"127.0.0.1:{fronts}{more}"
-        changes[f"192.0.2.1{place + 1}:8080"] = f"127.0.0.1:{node.pki_port}"
+        changes[f"192.0.2.1{place + 1}:8080"] = f"127.0.0.1:{node.pki_port}{more}"
     begin = {"nginx": nginx, "haproxy": haproxy}[BY]
     shipped = {"nginx": "nginx/terminating.conf", "haproxy": "haproxy/terminating.cfg"}[BY]
     made = begin(tmp_path_factory.mktemp("proxy"), rendered(shipped, changes), port)

@@ -81,6 +81,11 @@ def _traced(gate: Gate, service: Service) -> Application:
     return gate if service.spans is None else Traced(gate, service.spans, service.home.settings.tracing.sample_ratio)
 
 
+def health(service: Service) -> Gate:
+    """Return the application of the health listener."""
+    return Gate(_litestar(service, list(public.HEALTH)), service, json_only=False)
+
+
 def measures(service: Service) -> Gate:
     """Return the application of the metrics listener."""
     return Gate(_litestar(service, list(metrics.HANDLERS)), service, json_only=False)

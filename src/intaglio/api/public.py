@@ -139,4 +139,5 @@ async def readyz(request: AnyRequest) -> Response[dict[str, Any]]:
     )
 
 
-HANDLERS: list[HTTPRouteHandler] = [crl, issuer, tsa, tsa_test, ledger_head, ledger_key, healthz, readyz]
+HEALTH: list[HTTPRouteHandler] = [healthz, readyz]
+HANDLERS: list[HTTPRouteHandler] = [crl, issuer, tsa, tsa_test, ledger_head, ledger_key, *HEALTH]

@@ -136,6 +136,10 @@ async def _listen(
         Listener(*address, app, limits, refuse, tls, most, shared, proxies, settings.limits.handshakes, trusted)
         for address, (app, tls, proxies, trusted), shared in places
     ]
+    if settings.health.port is not None and place == 0:
+        # Of the node: it ends with its first process.
+        bound = settings.health.bind, settings.health.port
+        listeners.append(Listener("health", *bound, doors.health(service), limits, refuse, None, most))
     if settings.metrics.port is not None:
         # Figures are of one process, so each has an address of its own for them.
         bound = settings.metrics.bind, settings.metrics.port + place
