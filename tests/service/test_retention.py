@@ -293,8 +293,9 @@ def test_a_removal_that_was_cut_off_is_finished(
         begin()
     assert (len(made.rows("SELECT 1 FROM ledger WHERE kind = 'ledger.pruned'")), left(made)) == (2, 4)
     # Asked for again, it is done without another entry; and so it is with what is removed later.
-    again = made.ask()
-    made.staff.intaglio("approvals", "refuse", again["approval"], "--reason", "later", who="otto")
+    for one in (*made.staff.intaglio("approvals", "list"), made.ask()):
+        made.staff.intaglio("approvals", "refuse", one.get("id") or one["approval"], "--reason", "later", who="otto")
+    assert [state for (state,) in made.rows("SELECT state FROM approvals ORDER BY asked_at")[-2:]] == ["withdrawn"] * 2
     made.prepare(home, "third")
     later = made.ask()
     made.staff.agree(later, "bob")

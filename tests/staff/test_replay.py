@@ -309,6 +309,14 @@ def test_statements_are_of_their_time_and_certificate(people: People) -> None:
     assert people.reasons()[-1] == "the person had no such certificate, or was removed"
 
 
+def test_nothing_is_removed_where_there_is_no_staff(tmp_path: Path) -> None:
+    home = small_home(tmp_path / "home")
+    with transaction(home.engine) as connection:
+        home.chain.append(connection, [Event(NOW, "ledger.pruned", reference="ledger", details={"chains": {}})])
+    assert [(one.kind, one.reason) for one in audit(home).findings] == [("ledger.pruned", "there is no staff yet")]
+    home.close()
+
+
 def test_what_cannot_be_read_is_a_finding(people: People) -> None:
     people.forge(Event(NOW, "key.destroyed"), Event(NOW, "account.created"))
     with transaction(people.home.engine) as connection:

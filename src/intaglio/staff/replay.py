@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from intaglio.errors import ContentRefused
-from intaglio.ledger.retention import is_prunable
+from intaglio.ledger.retention import PRUNED, is_prunable
 from intaglio.ledger.writer import Recorded
 from intaglio.staff.approvals import State
 from intaglio.staff.guarded import LOOKED_AT, Guard
@@ -27,6 +27,8 @@ from intaglio.staff.statement import Deed, Statement, check_signature, content_h
 # Between signing and being written.
 _TOLERANCE = timedelta(minutes=5)
 _KINDS = ("staff.", "approval.")
+# What there is none of before there are people.
+_OF_STAFF = (*_KINDS, PRUNED)
 
 
 class _Certificate(msgspec.Struct, frozen=True):
@@ -79,7 +81,7 @@ class _Replay:
     def entry(self, body: Body, place: str) -> None:
         """Take in an entry; raises `ContentRefused` when it should not be there."""
         founding = body.kind in {"staff.founded", "staff.refounded"}
-        if body.kind.startswith(_KINDS) and not self.founders and not founding:
+        if body.kind.startswith(_OF_STAFF) and not self.founders and not founding:
             raise ContentRefused("there is no staff yet")
         if self.guard.needs_two(body, staffed=bool(self.founders)):
             self._hold(body, place)
