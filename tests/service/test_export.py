@@ -96,7 +96,6 @@ def test_what_cannot_be_exported_leaves_no_file(path: Path, tmp_path: Path) -> N
     command = (BIN / "intaglio", "ledger", "export", "--home", path, "--out", out, "--json", "--chain")
     done = run(*command, "nope", check=False)
     assert done.returncode == 1
-    assert "nope" not in msgspec.json.decode(done.stderr)["errors"]["chain"]
     assert "other" in msgspec.json.decode(done.stderr)["errors"]["chain"]
     assert not out.exists()
     # The control: the same file, and a chain that there is.
