@@ -125,10 +125,7 @@ FIRING: dict[str, dict[str, str]] = {
     "IntaglioQuotaSpent": {'intaglio_quota_used_ratio{account="a",resource="signatures"}': "0.95x30"},
     "IntaglioClockDrifts": {"intaglio_clock_error_seconds": "0.6x30", "intaglio_clock_accuracy_seconds": "1x30"},
     "IntaglioClockUntrusted": {'intaglio_trouble{part="clock"}': "1x30"},
-    "IntaglioLedgerUnsigned": {
-        "intaglio_ledger_head_timestamp_seconds": "0x30",
-        'intaglio_requests_total{operation="sign",status="2xx"}': "0+600x30",
-    },
+    "IntaglioLedgerUnsigned": {"intaglio_ledger_unsigned_timestamp_seconds": "0x30"},
     "IntaglioStrangers": {'intaglio_refusals_total{reason="Unauthenticated"}': "0+600x30"},
 }
 

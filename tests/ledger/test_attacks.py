@@ -22,7 +22,7 @@ from intaglio.ledger import tree
 from intaglio.ledger.entry import GENESIS, Event, entry_hash
 from intaglio.ledger.examination import Examined, examine
 from intaglio.ledger.outside import kept
-from intaglio.ledger.writer import Chain, latest
+from intaglio.ledger.writer import Chain, at_place, latest
 from intaglio.service.composition import compose
 from intaglio.service.heads import Heads, ensure_key, sign_heads, verifying_key
 from intaglio.service.home import Home, open_home
@@ -298,13 +298,22 @@ def test_a_missing_entry_stops_its_own_chain_alone(path: Path, caplog: pytest.Lo
     home = open_home(path)
     write(home, 10, chain="another")
     write(home, 10, chain="other")
-    sql(path, "DELETE FROM ledger WHERE chain = 'another' AND sequence = 4")
+    sign(home)
+    # The control: everything is under a head.
+    with reading(home.engine) as connection:
+        assert tree.waiting_since(connection) is None
+    write(home, 10, chain="another")
+    write(home, 10, chain="other")
+    sql(path, "DELETE FROM ledger WHERE chain = 'another' AND sequence = 14")
     sign(home)
     with reading(home.engine) as connection:
-        assert (tree.covered(connection, "another"), tree.covered(connection, "other")) == (3, 30)
+        assert (tree.covered(connection, "another"), tree.covered(connection, "other")) == (13, 40)
+        behind = at_place(connection, "another", 15)
+        assert behind is not None
+        assert tree.waiting_since(connection) == behind.at
     home.close()
     # Said once, however often it is tried.
-    assert caplog.text.count("entry another/4 of the ledger is missing") == 1
+    assert caplog.text.count("entry another/14 of the ledger is missing") == 1
     with pytest.raises(Conflict, match="another/"):
         examined(path)
 

@@ -156,7 +156,7 @@ async def _store(service: Service) -> list[Metric]:
         *pools.values(),
         used,
         *_lists(found.lists),
-        *_head(found.head),
+        *_head(found.head, found.unsigned_since),
     ]
 
 
@@ -187,7 +187,10 @@ def _lists(found: Iterable[tuple[str, datetime, datetime]]) -> Iterator[Metric]:
     yield end
 
 
-def _head(found: Signed | None) -> Iterator[Metric]:
+def _head(found: Signed | None, unsigned: datetime | None) -> Iterator[Metric]:
+    since = None if unsigned is None else unsigned.timestamp()
+    name = "intaglio_ledger_unsigned_timestamp_seconds"
+    yield _gauge(name, "When the oldest entry of the ledger that is under no head was written.", since)
     if found is not None:
         name = "intaglio_ledger_head_timestamp_seconds"
         yield _gauge(name, "When the newest head of the ledger was signed.", found.at.timestamp())
@@ -207,7 +210,7 @@ def _clock(service: Service) -> Iterator[Metric]:
     yield _labelled(servers, {} if said is None else {"wrong": len(said.wrong), "silent": len(said.silent)})
 
 
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+def _gauge(name: str, text: str, value: float | None) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, text, value=value)
 
 

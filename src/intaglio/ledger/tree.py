@@ -55,16 +55,32 @@ heads = Table(
     Column("note", Text, nullable=False),
 )
 
-# Every chain and its newest entry, by one step in the index for each chain however long it is.
-_CHAINS = text("""
+# Every chain, by one step in the index for each however long it is; then of each its newest entry, or its first that
+# is no leaf.
+_EACH = """
     WITH RECURSIVE chains(chain) AS (
         SELECT min(chain) FROM ledger
         UNION ALL
         SELECT (SELECT min(chain) FROM ledger WHERE chain > chains.chain) FROM chains WHERE chain IS NOT NULL
     )
+"""
+_CHAINS = text(
+    _EACH  # noqa: S608 - of constants, here and below
+    + """
     SELECT chain, (SELECT max(sequence) FROM ledger WHERE ledger.chain = chains.chain) FROM chains
     WHERE chain IS NOT NULL
-""")
+    """
+)
+_WAITING = text(
+    _EACH  # noqa: S608
+    + """
+    SELECT min((
+        SELECT at FROM ledger WHERE ledger.chain = chains.chain AND sequence > coalesce((
+            SELECT last FROM ledger_leaves WHERE ledger_leaves.chain = chains.chain ORDER BY first DESC LIMIT 1
+        ), 0) ORDER BY sequence LIMIT 1
+    )) AS at FROM chains WHERE chain IS NOT NULL
+    """
+).columns(at=Instant)
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -105,6 +121,12 @@ def size(connection: Connection) -> int:
 def chains(connection: Connection) -> dict[str, int]:
     """Return every chain and the number of its newest entry."""
     return {row[0]: row[1] for row in connection.execute(_CHAINS)}
+
+
+def waiting_since(connection: Connection) -> datetime | None:
+    """Return when the oldest entry that is under no head was written, None if there is none."""
+    found: datetime | None = connection.execute(_WAITING).scalar_one()
+    return found
 
 
 def covered(connection: Connection, chain: str) -> int:

@@ -9,7 +9,7 @@ from intaglio.accounts import quota
 from intaglio.accounts.profiles.register import every_stop
 from intaglio.keys.pool import Pool
 from intaglio.keys.register import Depth, depths
-from intaglio.ledger.tree import Signed, newest
+from intaglio.ledger.tree import Signed, newest, waiting_since
 from intaglio.revocation.register import list_times
 
 # Accounts are told of by name from here on, and so many of them: who scrapes keeps a series of each.
@@ -18,13 +18,17 @@ MOST_QUOTAS = 100
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """`lists` are issuer, thisUpdate and nextUpdate of the CRL that each CA published last; `head` is the ledger's."""
+    """`lists` are issuer, thisUpdate and nextUpdate of the CRL that each CA published last; `head` is the ledger's.
+
+    `unsigned_since` is when the oldest of its entries under no head was written.
+    """
 
     pool: list[Depth]
     stopped_profiles: int
     quotas: list[quota.Use]
     lists: list[tuple[str, datetime, datetime]]
     head: Signed | None
+    unsigned_since: datetime | None
 
 
 def stored(connection: Connection, pool: Pool, now: datetime) -> Stored:
@@ -35,4 +39,5 @@ def stored(connection: Connection, pool: Pool, now: datetime) -> Stored:
         quota.most_used(connection, QUOTA_SHARE, MOST_QUOTAS),
         list_times(connection),
         newest(connection),
+        waiting_since(connection),
     )
