@@ -48,6 +48,44 @@ def test_no_more_have_places_than_there_are_and_who_comes_new_finds_one(steps: l
     assert [places.enter(one) for _ in range(MOST)].count(True) == 2 * MOST // 3
 
 
+@pytest.mark.parametrize(
+    ("health", "method", "free"),
+    [(True, "GET", True), (True, "HEAD", True), (True, "POST", False), (False, "GET", False)],
+)
+def test_who_asks_for_health_is_let_in_always_where_it_is_told(
+    tmp_path: Path, health: bool, method: str, free: bool
+) -> None:
+    home = small_home(tmp_path / "home")
+
+    async def walk() -> None:
+        async with composed(home) as (service, _):
+            let_in, over = 0, asyncio.Event()
+
+            async def wait(_scope: Any, _receive: Any, _send: Any) -> None:
+                nonlocal let_in
+                let_in += 1
+                await over.wait()
+
+            async def ignore(_: Any) -> None:
+                pass
+
+            async def receive() -> Any:
+                return {"type": "http.request"}
+
+            most = home.settings.limits.in_flight
+            door = Admission(wait, service, health=health)
+            scope: dict[str, Any] = {"type": "http", "method": method, "path": "/readyz", "client": ("192.0.2.1", 1)}
+            scope |= {"state": {"request_id": "r"}, "headers": []}
+            asked = [asyncio.create_task(door(dict(scope), receive, ignore)) for _ in range(most)]
+            await asyncio.sleep(0)
+            assert (let_in == most) == free
+            over.set()
+            await asyncio.gather(*asked)
+
+    asyncio.run(walk())
+    home.close()
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     made = small_service(tmp_path_factory.mktemp("admission") / "home", f"[limits]\nin_flight = {MOST}\n")

@@ -21,8 +21,9 @@ _WARNING_SECONDS = 10.0
 _SHARE = 2
 _FOR_KEYS = ["v2", "identity"]
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
-# Who asks for the process's health must be told even so.
-_ALWAYS = frozenset({"/healthz", "/readyz"})
+# Who asks for the process's health must be told even so; it costs nothing that the next who asks would cost again.
+_HEALTH = frozenset({"/healthz", "/readyz"})
+_READ = frozenset({"GET", "HEAD"})
 
 
 class Places:
@@ -60,8 +61,10 @@ class Admission:
     Identities, which may wait for keys, have places of their own: whoever waits for them keeps no signature waiting.
     """
 
-    def __init__(self, app: Any, service: Service) -> None:
+    def __init__(self, app: Any, service: Service, *, health: bool = False) -> None:
+        """Let everybody in who asks for the process's `health`, where that is told."""
         self._app = app
+        self._always = _HEALTH if health else frozenset[str]()
         self._sessions = service.sessions
         most = service.home.settings.limits.in_flight
         self._places = Places(most)
@@ -70,7 +73,7 @@ class Admission:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Let one request in, or refuse it."""
-        if scope["path"] in _ALWAYS:
+        if scope["path"] in self._always and scope["method"] in _READ:
             await self._app(scope, receive, send)
             return
         if scope["method"] in _BODY_METHODS:

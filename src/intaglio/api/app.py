@@ -73,7 +73,7 @@ def api(service: Service) -> Application:
 def public_pki(service: Service) -> Application:
     """Return the application of the public listener."""
     docs = Router("/v2", route_handlers=list(reference.HANDLERS))
-    doors = Admission(Ocsp(_litestar(service, [*public.HANDLERS, docs]), service), service)
+    doors = Admission(Ocsp(_litestar(service, [*public.HANDLERS, docs]), service), service, health=True)
     return _traced(Gate(doors, service, json_only=False), service)
 
 

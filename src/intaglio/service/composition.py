@@ -23,7 +23,7 @@ from intaglio.database.commits import Commits
 from intaglio.database.engine import check_durable, migrate, transaction, truncate_log
 from intaglio.database.notices import Notices
 from intaglio.database.tenure import Tenure
-from intaglio.errors import ContentRefused, IntaglioError, StoreUnavailable
+from intaglio.errors import ContentRefused, StoreUnavailable
 from intaglio.keys.lanes import Lanes
 from intaglio.keys.live import LiveKeys
 from intaglio.ledger.entry import Event
@@ -39,6 +39,7 @@ from intaglio.service.home import TOKEN_SECRET, Home
 from intaglio.service.housekeeping import OFFICE, Work, keep_house
 from intaglio.service.lost import give_up_lost
 from intaglio.service.rates import rate_of, usual_rates
+from intaglio.service.readiness import Readiness
 from intaglio.service.refill import key_pool
 from intaglio.service.serving import Serving
 from intaglio.service.stamping import STAMPING_SECONDS, stamp_heads
@@ -66,6 +67,7 @@ class Service:
     sessions: Sessions
     serving: Serving
     refusals: Refusals
+    readiness: Readiness
     figures: Figures = field(default_factory=Figures)
     spans: Spans | None = None
     draining: bool = False
@@ -76,24 +78,8 @@ class Service:
 
     async def ready(self) -> dict[str, str]:
         """Return what keeps the service from working, by part; empty when it is ready."""
-        troubles: dict[str, str] = {}
-        if self.draining:
-            troubles["listener"] = "draining"
-        try:
-            await asyncio.wait_for(self.sessions.refresh(), 2)
-        except (IntaglioError, TimeoutError):
-            troubles["database"] = "does not answer"
-        clock = self.engine.trust.trouble(self.engine.clock.now())
-        if clock is not None:
-            troubles["clock"] = clock
-        if self.engine.lanes.lost or self.engine.pool.hung:
-            troubles["keys"] = "the token does not answer"
-        elif self.home.token is not None:
-            try:
-                await asyncio.wait_for(self.engine.lanes.run(self.home.token.check), 2)
-            except (IntaglioError, TimeoutError):
-                troubles["keys"] = "the token does not answer"
-        return troubles
+        found = await self.readiness.troubles()
+        return {"listener": "draining", **found} if self.draining else found
 
 
 def compose(home: Home, clock: Clock, place: int = 0) -> Service:
@@ -177,7 +163,7 @@ def compose(home: Home, clock: Clock, place: int = 0) -> Service:
     sessions = Sessions(
         commits, secret, settings.token_lifetime, usual_rates(settings.rates), changed, sandboxes_changed
     )
-    return Service(home, engine, sessions, serving, Refusals(), spans=spans)
+    return Service(home, engine, sessions, serving, Refusals(), Readiness(home, engine, sessions), spans=spans)
 
 
 def _spans(settings: Settings) -> Spans | None:
