@@ -80,10 +80,11 @@ def test_every_object_is_of_its_schema_and_the_settings_are_settings(tmp_path: P
     expected = {"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service", "ServiceAccount"}
     expected |= {"Job"} if more is FRONT else {"HorizontalPodAutoscaler"}
     assert set(kinds) == expected
-    assert kinds.count("Deployment") == kinds.count("NetworkPolicy") == 2
+    assert (kinds.count("Deployment"), kinds.count("NetworkPolicy")) == (2, 4 if more is FRONT else 3)
 
     read = settings_of(tmp_path, objects)
     api = read["api.toml"]
+    assert (api.health.port, api.metrics.port) == (8081, 9090)
     assert (api.api.port, api.pool.makers, read["housekeeping.toml"].pool.makers) == (8443, 0, 2)
     assert (api.keys.master_key, api.database.url) == ("credential:master-key", "credential:database")
     assert (api.hsm is not None) == (more is TOKEN)
@@ -108,6 +109,58 @@ def test_pods_may_do_little_and_end_in_order(tmp_path: Path) -> None:
         volumes = {volume["name"] for volume in pod["volumes"]}
         mounts = {mount["name"] for c in (*pod["initContainers"], *pod["containers"]) for mount in c["volumeMounts"]}
         assert mounts <= volumes
+
+
+def covering(objects: list[dict[str, Any]], of: dict[str, Any], direction: str) -> list[dict[str, Any]]:
+    """Return the network policies of such a direction for the pods of an object, of those that are there when it is."""
+    labels = of["spec"]["template"]["metadata"]["labels"].items()
+    return [
+        one["spec"]
+        for one in objects
+        if one["kind"] == "NetworkPolicy"
+        and ("annotations" in one["metadata"]) == ("annotations" in of["metadata"])
+        and one["spec"]["podSelector"]["matchLabels"].items() <= labels
+        and direction in one["spec"]["policyTypes"]
+    ]
+
+
+def test_every_pod_is_reached_and_reaches_what_it_must(tmp_path: Path) -> None:
+    objects = rendered(tmp_path, **FRONT)[1]
+    ports: dict[str, tuple[set[Any], bool]] = {}
+    for one in objects:
+        if one["kind"] not in {"Deployment", "Job"}:
+            continue
+        pod = one["spec"]["template"]
+        rules = [rule for policy in covering(objects, one, "Ingress") for rule in policy.get("ingress", [])]
+        egress = [policy for policy in covering(objects, one, "Egress") if policy.get("egress")]
+        component = pod["metadata"]["labels"]["app.kubernetes.io/component"]
+        ports[component] = {port["port"] for rule in rules for port in rule["ports"]}, bool(egress)
+        assert covering(objects, one, "Ingress"), component
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            for container in pod["spec"]["containers"]:
+                if one["kind"] == "Deployment":
+                    assert container[probe]["httpGet"]["port"] == "health"
+        for volume in pod["spec"]["volumes"]:
+            if volume["name"] == "front":
+                assert [item["key"] for item in volume["secret"]["items"]] == ["front.crt"]
+    assert ports == {
+        "api": ({"api", "public", "front", "metrics"}, True),
+        "housekeeping": ({"metrics"}, True),
+        "init": (set(), True),
+    }
+    # The job is before everything else, and its policy before it.
+    [policy] = [one for one in objects if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == "r-init"]
+    assert policy["metadata"]["annotations"]["helm.sh/hook-weight"] == "-1"
+
+
+def test_metrics_are_not_everybody_s_unless_that_is_said(tmp_path: Path) -> None:
+    values = tmp_path / "values.json"
+    command = (TOOLS / "helm", "template", "r", CHART, "--values", values)
+    for metrics, told in (({}, False), ({"exposed": True}, True), ({"enabled": False}, True)):
+        values.write_text(json.dumps(LEAST | {"networkPolicy": {"enabled": False}, "metrics": metrics}))
+        done = run(*command, check=False)
+        assert (done.returncode == 0) == told, done.stderr
+        assert told or b"metrics.exposed" in done.stderr
 
 
 def test_what_has_to_be_said_and_is_not_is_asked_for(tmp_path: Path) -> None:

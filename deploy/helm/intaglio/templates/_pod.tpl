@@ -94,6 +94,8 @@ spec:
           containerPort: 8443
         - name: public
           containerPort: 8080
+        - name: health
+          containerPort: 8081
         {{- if $values.front.peers }}
         - name: front
           containerPort: 8444
@@ -105,13 +107,13 @@ spec:
       startupProbe:
         httpGet:
           path: /healthz
-          port: public
+          port: health
         periodSeconds: 2
         failureThreshold: 60
       readinessProbe:
         httpGet:
           path: /readyz
-          port: public
+          port: health
         periodSeconds: 2
         timeoutSeconds: 4
         failureThreshold: 2
@@ -119,7 +121,7 @@ spec:
       livenessProbe:
         httpGet:
           path: /healthz
-          port: public
+          port: health
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6
@@ -213,6 +215,10 @@ spec:
     - name: front
       secret:
         secretName: {{ required "front.certificate is the Secret with the front's certificate" $values.front.certificate }}
+        # The front's key, if it is there, is none of the pod's.
+        items:
+          - key: front.crt
+            path: front.crt
     {{- end }}
 {{- end }}
 

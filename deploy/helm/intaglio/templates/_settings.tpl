@@ -4,6 +4,7 @@
 {{- $own := dict
   "api" (dict "bind" "0.0.0.0" "port" 8443)
   "public" (dict "bind" "0.0.0.0" "port" 8080)
+  "health" (dict "bind" "0.0.0.0" "port" 8081)
   "keys" (dict "master_key" "credential:master-key")
   "database" (dict "url" "credential:database")
   "pool" (dict "makers" .makers)
@@ -20,6 +21,7 @@
 {{- $_ := set $own.keys "epoch_folder" "/var/lib/intaglio-epochs/epochs" -}}
 {{- end -}}
 {{- if $root.Values.metrics.enabled -}}
+{{- if not (or $root.Values.networkPolicy.enabled $root.Values.metrics.exposed) }}{{ fail "without networkPolicy, everybody in the cluster reads metrics: metrics.exposed: true says that they may, metrics.enabled: false leaves them out" }}{{ end -}}
 {{- $_ := set $own "metrics" (dict "bind" "0.0.0.0" "port" 9090) -}}
 {{- end -}}
 {{- if $root.Values.front.peers -}}
