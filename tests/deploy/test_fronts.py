@@ -296,6 +296,26 @@ def test_a_node_is_asked_for_its_health_however_full_the_public_listener_is(fron
             one.close()
 
 
+def test_a_front_has_as_many_connections_as_there_are(fronted: Served, front_port: int) -> None:
+    """One address that is no front's has 512, at this listener, too."""
+    del fronted
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    for address, ended in ((FRONT, False), ("127.0.0.7", True)):
+        held = [socket.create_connection(("127.0.0.1", front_port), 5, (address, 0)) for _ in range(520)]
+        held[-1].settimeout(0.5)
+        found = False
+        try:
+            found = held[-1].recv(1) == b""
+        except ConnectionResetError:
+            found = True
+        except TimeoutError:
+            pass
+        finally:
+            for one in held:
+                one.close()
+        assert found == ended, address
+
+
 def test_a_node_that_is_away_is_told_apart_from_one_that_does_not_answer(
     fronted: Served, partners: list[Partner], through: Through, tmp_path: Path
 ) -> None:
