@@ -20,7 +20,6 @@ from msgspec import structs
 from intaglio.errors import Conflict
 from intaglio.server.limits import Limits
 from intaglio.server.listener import bind, tls_context
-from intaglio.server.places import source as source_of
 
 Listen = Callable[..., int]
 Process = subprocess.Popen[str]
@@ -268,11 +267,6 @@ def test_one_address_has_a_quarter_of_the_connections(listening: Listen, quick: 
     held += [_kept(front, CLIENT, keep) for _ in range(5)]
     for one in (*held, more):
         one.close()
-
-
-def test_of_ipv6_a_network_is_one_address() -> None:
-    assert source_of("2001:db8::1") == source_of("2001:db8::ffff:1:2:3") != source_of("2001:db8:0:1::1")
-    assert source_of("::ffff:192.0.2.1") == source_of("192.0.2.1") != source_of("192.0.2.2")
 
 
 def test_half_a_request_over_tls_is_cut_off_in_time(pki: SimpleNamespace, mutual: Listen) -> None:

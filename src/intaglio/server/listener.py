@@ -17,9 +17,10 @@ from typing import Any
 import uvicorn
 from uvicorn.server import ServerState
 
+from intaglio.accounts.rates import network
 from intaglio.api.front import Networks, within
 from intaglio.errors import Conflict
-from intaglio.server.places import Place, Places, source
+from intaglio.server.places import Place, Places
 from intaglio.server.protocol import LimitedProtocol, Limits, Refusal, protocol
 from intaglio.server.proxied import proxied
 from intaglio.server.tls import failures, tls_context
@@ -256,14 +257,14 @@ class Endpoint:
                 told = await proxied(connection, limits.handshake_seconds)
                 peer = told[0] if told else peer
             if told is not None or not self._trusted(peer):
-                place = self._places.take(source(peer))
+                place = self._places.take(network(peer))
                 if place is None:
                     self.turned_away += 1
                     self._warn("a connection was refused: its address has as many as one may have")
                     return
                 if tls is not None:
                     await _spoken(connection, limits.handshake_seconds)
-                    await self._turns.wait(source(peer))
+                    await self._turns.wait(network(peer))
             made = self._protocol(told, place)
             await asyncio.get_running_loop().connect_accepted_socket(
                 lambda: made,

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import Counter
-from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from typing import Protocol
 
 # Of the listener's connections, to one address.
@@ -22,18 +20,6 @@ class Connection(Protocol):
     def cut_off(self) -> None:
         """End it at once."""
         ...
-
-
-@lru_cache(4096)
-def source(peer: str) -> str:
-    """Return what counts as one address: of IPv6 its 64-bit network, which is what one subscriber has."""
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return peer
-    if isinstance(address, IPv6Address):
-        return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))
-    return peer
 
 
 class Place:
