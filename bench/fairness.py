@@ -90,7 +90,7 @@ def overload(counts: Counts, settings: str) -> list[Row]:
 def _capacity(client: Client, counts: Counts) -> float:
     plan = msgspec.structs.replace(client.plan("GET", client.signing_targets()), connections=64)
     with Load(plan) as load:
-        load.run(counts.timestamps // 4)
+        load.run(counts.timestamps // 8)
         made = load.run(counts.timestamps)
     return made.requests / made.seconds
 

@@ -40,7 +40,7 @@ def signatures(counts: Counts, settings: str) -> Row:
                 client = Client(service)
                 targets = client.signing_targets()
                 with Load(client.plan("GET", targets)) as load:
-                    load.run(counts.timestamps // 4)
+                    load.run(counts.timestamps // 8)
                     found = measure(service, load, counts.timestamps, counts, bare.per_cpu_second)
     print(f"signatures on SoftHSM: {found.per_cpu_second:.0f} per server CPU s")
     return Row("hsm_sign_ratio", found.per_cpu_second / found.raw, "of raw SoftHSM signatures/CPU s", found.raw, 0.6)

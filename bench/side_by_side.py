@@ -58,7 +58,7 @@ def _factor(stack: ExitStack, one: Sequence[Served], two: Sequence[Served], coun
             list(pool.map(lambda load: load.run(each), loads[place]))
 
         for place in (0, 1):
-            run(place, counts.timestamps // 4)
+            run(place, counts.timestamps // 8)
         for _ in range(counts.parts):
             for place in (0, 1):
                 before = sum(service.cpu_seconds() for service in sides[place])
