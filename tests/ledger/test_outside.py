@@ -57,3 +57,14 @@ def test_files_without_a_head_hold_nothing_against_a_ledger(tmp_path: Path) -> N
     # The control.
     (tmp_path / "b.jsonl").write_bytes(line(head="x"))
     assert [one.note for one in kept(tmp_path)] == ["x"]
+
+
+def test_what_is_written_after_the_look_began_is_not_held_against_the_ledger(tmp_path: Path) -> None:
+    append(tmp_path, "2026-11-25", line(head="first"))
+    found = kept(tmp_path)
+    append(tmp_path, "2026-11-25", line(head="second"))
+    append(tmp_path, "2026-11-26", line(head="third"))
+    assert [one.note for one in found] == ["first"]
+    assert [one.note for one in kept(tmp_path)] == ["first", "second", "third"]
+    with pytest.raises(Malformed):
+        kept(tmp_path / "nothing")

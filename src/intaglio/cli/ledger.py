@@ -83,7 +83,8 @@ def verify(
     """Check every entry, the tree and every signed head; names the first entry or head that does not hold."""
     opened = open_home(home)
     known = verifying_key(opened) if key is None else read_key(key.read_text(encoding="utf-8", errors="replace"))
-    outside = None if not heads else chain.from_iterable(map(kept, heads))
+    # Looked for before the ledger is.
+    outside = None if not heads else chain.from_iterable([kept(one) for one in heads])
     with reading(opened.engine, patient=True) as connection:
         found = examine(connection, known, outside, _progress(), judge(opened))
     say(found, _verified(found), as_json=as_json)

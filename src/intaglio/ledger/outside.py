@@ -78,24 +78,34 @@ def newest(folder: Path) -> Outside | None:
 
 
 def kept(path: Path) -> Iterator[Outside]:
-    """Yield the heads in a file, or in all files of a folder; raises `Malformed` for a line that is none, or no head.
+    """Return the heads in a file, or in all files of a folder, as far as they were written when this was called.
 
-    A file may also be one head as it was published, and nothing else.
+    A service at work goes on appending: what it signs afterwards is of more entries than a look at the ledger that was
+    begun meanwhile can see. Raises `Malformed`, by and by, for a line that is none, or if there is no head. A file may
+    also be one head as it was published, and nothing else.
     """
+    if not path.exists():
+        raise Malformed(f"{path} cannot be read.", {"heads": "there is no such file or folder"})
     paths = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if not paths:
         raise Malformed(f"{path} has no heads in it.", {"heads": "no file *.jsonl is there"})
+    return _read(path, [(one, one.stat().st_size) for one in paths])
+
+
+def _read(path: Path, written: list[tuple[Path, int]]) -> Iterator[Outside]:
     count = 0
-    for one in paths:
+    for one, size in written:
         with one.open("rb") as lines:
             if lines.peek(1)[:1] != b"{":
                 count += 1
                 yield Outside(one.name, lines.read(_TAIL_BYTES).decode(errors="replace"))
                 continue
-            for number, line in enumerate(lines, 1):
+            number = 0
+            while lines.tell() < size:
+                number += 1
                 place = f"{one.name}:{number}"
                 try:
-                    found = msgspec.json.decode(line, type=_Line)
+                    found = msgspec.json.decode(lines.readline(), type=_Line)
                 except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                     raise Malformed(f"{place} cannot be read.", {place: str(error)}) from error
                 if found.head is not None:
