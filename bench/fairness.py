@@ -1,5 +1,6 @@
 """What others notice of one account that asks too much, and what is left of a service that all ask too much."""
 
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -39,6 +40,9 @@ def noisy(counts: Counts, settings: str) -> list[Row]:
             waited["alone"] += calm.run(int(rate * _SECONDS)).latencies
             for state, figures in (("limited", limited), ("unlimited", _UNLIMITED)):
                 home.run("account", "rate", other.account, "signatures", *figures)
+                # Until it is in force, and everything that was forgotten for it is known again.
+                time.sleep(1.0)
+                _together((calm, int(rate / 4)), (shouting, theirs_at_once // 8))
                 mine, their = _together((calm, int(rate * _SECONDS)), (shouting, theirs_at_once))
                 waited[state] += mine.latencies
                 had[state] += len(their.latencies)
