@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cases import cases
 from intaglio.ledger import merkle
 from intaglio.ledger.merkle import Place
-from rfc9162 import definition
+from rfc9162 import definition, root_by_path
 
 MOST = 70_000
 
@@ -63,20 +63,20 @@ def test_every_leaf_is_proven_and_nothing_else_is(large: dict[Place, bytes], siz
     root = definition(contents(size))
     proof = merkle.path(tile, index, size)
     leaf = merkle.leaf_hash(index.to_bytes(4))
-    assert merkle.root_by_path(leaf, index, size, proof) == root
+    assert root_by_path(leaf, index, size, proof) == root
     # The controls: another leaf, another place, another hash in the proof, one more or less of them.
-    assert merkle.root_by_path(merkle.leaf_hash(b"x"), index, size, proof) != root
+    assert root_by_path(merkle.leaf_hash(b"x"), index, size, proof) != root
     other = data.draw(st.integers(0, size - 1).filter(lambda place: place != index)) if size > 1 else None
     if other is not None:
         with suppress(ValueError):
-            assert merkle.root_by_path(leaf, other, size, proof) != root
+            assert root_by_path(leaf, other, size, proof) != root
         at = data.draw(st.integers(0, len(proof) - 1))
         changed = [*proof[:at], bytes([proof[at][0] ^ 1]) + proof[at][1:], *proof[at + 1 :]]
-        assert merkle.root_by_path(leaf, index, size, changed) != root
+        assert root_by_path(leaf, index, size, changed) != root
         with pytest.raises(ValueError, match="short"):
-            merkle.root_by_path(leaf, index, size, proof[:-1])
+            root_by_path(leaf, index, size, proof[:-1])
     with pytest.raises(ValueError, match="long"):
-        merkle.root_by_path(leaf, index, size, [*proof, bytes(32)])
+        root_by_path(leaf, index, size, [*proof, bytes(32)])
 
 
 def test_a_proof_in_a_large_tree_reads_a_few_tiles(large: dict[Place, bytes]) -> None:
@@ -91,5 +91,5 @@ def test_a_proof_in_a_large_tree_reads_a_few_tiles(large: dict[Place, bytes]) ->
     for index in (0, 255, 256, 65_535, 65_536, MOST - 1):
         read.clear()
         proof = merkle.path(tile, index, MOST)
-        assert merkle.root_by_path(merkle.leaf_hash(index.to_bytes(4)), index, MOST, proof) == expected.root()
+        assert root_by_path(merkle.leaf_hash(index.to_bytes(4)), index, MOST, proof) == expected.root()
         assert len(read) <= 6

@@ -10,7 +10,7 @@ from typing import Any
 
 from intaglio.accounts.rates import network
 from intaglio.api import problems
-from intaglio.api.direct import read_body
+from intaglio.api.direct import BODY_METHODS, read_body
 from intaglio.api.peer import CLIENT_CERTIFICATE
 from intaglio.service.composition import Service
 
@@ -20,7 +20,6 @@ _WARNING_SECONDS = 10.0
 # Of what is free, a source may have this many times: 2 gives one alone two thirds of all.
 _SHARE = 2
 _FOR_KEYS = ["v2", "identity"]
-_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 # Who asks for the process's health must be told even so; it costs nothing that the next who asks would cost again.
 _HEALTH = frozenset({"/healthz", "/readyz"})
 _READ = frozenset({"GET", "HEAD"})
@@ -76,7 +75,7 @@ class Admission:
         if scope["path"] in self._always and scope["method"] in _READ:
             await self._app(scope, receive, send)
             return
-        if scope["method"] in _BODY_METHODS:
+        if scope["method"] in BODY_METHODS:
             # Who is slow to send takes nobody's place meanwhile.
             receive = await _received(receive)
         for_keys = scope["method"] == "POST" and [one for one in scope["path"].split("/") if one] == _FOR_KEYS

@@ -24,6 +24,8 @@ from intaglio.signing.timestamp import stamp_digest
 # To the letter: a PDF library in wide use refuses a response without this charset.
 CONTENT_TYPE = "application/json;charset=utf-8"
 _CONTENT_TYPE = (b"content-type", CONTENT_TYPE.encode())
+# What a request by them says is in its body; the body of any other is not looked at.
+BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 _NO_STORE = (b"cache-control", b"no-store")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from intaglio.accounts.rates import network
 from intaglio.api import problems
+from intaglio.api.direct import BODY_METHODS
 from intaglio.api.peer import CLIENT_CERTIFICATE, Gone
 from intaglio.errors import IntaglioError
 from intaglio.ledger.entry import Event
@@ -25,7 +26,6 @@ _OPERATIONS = frozenset(
     {"login", "identity", "timestamp", "certificate_path", "trustchain", "validationpolicy", "quotas", "counters"}
     | {"sandbox", "ledger", "ocsp", "crl", "ca", "tsa", "healthz", "readyz", "metrics"}
 )
-_BODY_METHODS = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Gate:
@@ -96,7 +96,7 @@ class Gate:
     @staticmethod
     def _refusal(scope: Any) -> tuple[int, str, str] | None:
         """Return status, kind and sentence when the transport rules refuse a request."""
-        if scope["method"] not in _BODY_METHODS:
+        if scope["method"] not in BODY_METHODS:
             return None  # the body of a GET, which some clients send, is ignored
         length: bytes | None = None
         chunked = False

@@ -99,26 +99,6 @@ def _known(read: ReadTile, begin: int, length: int, known: dict[Place, bytes] | 
     return known[begin, length]
 
 
-def root_by_path(leaf: bytes, index: int, size: int, proof: Sequence[bytes]) -> bytes:
-    """Return the root that an inclusion proof leads to (RFC 9162 §2.1.3.2); raises `ValueError` for a wrong length."""
-    if not 0 <= index < size:
-        raise ValueError(f"leaf {index} is not in a tree of {size}")
-    node, last, found = index, size - 1, leaf
-    for beside in proof:
-        if last == 0:
-            raise ValueError("the proof is too long")
-        if node & 1 or node == last:
-            found = node_hash(beside, found)
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
-        else:
-            found = node_hash(found, beside)
-        node, last = node >> 1, last >> 1
-    if last:
-        raise ValueError("the proof is too short")
-    return found
-
-
 def _split_at(length: int) -> int:
     """Return the largest power of two that is smaller."""
     return 1 << (length - 1).bit_length() - 1

@@ -142,9 +142,7 @@ class Heads:
             return True
         try:
             head = opened(newest.note, self._public)
-            fits = await self._commits.read(
-                lambda c: head.size <= tree.size(c) and tree.root(c, head.size) == head.root
-            )
+            fits = await self._commits.read(lambda connection: tree.has(connection, head.size, head.root))
         except (Malformed, Conflict) as error:
             fits, told = False, str(error)
         else:
